@@ -1,0 +1,62 @@
+/* The seam between the Cython boundary (core.pyx) and the engines (blas.pyx, simd.c).
+ *
+ * An engine packs the weights of one layer and one direction into an object that begins
+ * with `fr_layer`, and runs it over a whole sequence through `fr_layer.run`. Everything
+ * above (stacking, directions, checking, the GIL) is written once, in core.pyx.
+ *
+ * A layer is immutable after packing: any number of threads may run it at once, each
+ * with its own `fr_run`. Buffers hold `real`: float for FR_FLOAT32, double for FR_FLOAT64.
+ * They are aligned to the size of `real` only, and may hold NaN, infinities or denormals.
+ */
+#ifndef FASTRNN_ENGINE_H
+#define FASTRNN_ENGINE_H
+
+#include <stddef.h>
+
+typedef enum { FR_LSTM, FR_GRU, FR_RNN } fr_cell;
+typedef enum { FR_FLOAT32, FR_FLOAT64 } fr_dtype;
+
+/* One layer, one direction, as torch names and lays it out. G gates: LSTM 4 (i, f, g, o),
+ * GRU 3 (r, z, n), RNN 1. P = proj_size where there is one, else hidden_size. */
+typedef struct {
+    fr_cell cell;
+    fr_dtype dtype;
+    int reset_after;       /* GRU: 1 = reset gate after the product (torch), 0 = before it */
+    int relu;              /* RNN: 1 = relu, 0 = tanh */
+    size_t input_size;     /* I >= 1 */
+    size_t hidden_size;    /* H >= 1 */
+    size_t proj_size;      /* LSTM only; 0 = none */
+    const void *w_ih;      /* (G*H, I) */
+    const void *w_hh;      /* (G*H, P) */
+    const void *b_ih;      /* (G*H), or NULL for zeros */
+    const void *b_hh;      /* (G*H), or NULL for zeros */
+    const void *w_hr;      /* (P, H), or NULL without projection */
+} fr_params;
+
+/* One sequence through one layer in one direction. Row m of x at step t starts at
+ * x + (t*batch + m)*I; of y at y + (t*batch + m)*y_stride. */
+typedef struct {
+    size_t steps;               /* T >= 1 */
+    size_t batch;               /* B >= 1 */
+    const ptrdiff_t *rows;      /* (T) non-increasing, each 0..B: only rows [0, rows[t]) live at step t.
+                                   NULL: every row lives at every step. */
+    int reverse;                /* 1: t runs from T-1 down to 0 */
+    const void *x;              /* (T, B, I) */
+    void *y;                    /* (T, B, P) with rows y_stride apart, or NULL if nobody wants it.
+                                   Rows past rows[t] are left untouched. */
+    size_t y_stride;            /* in reals, >= P */
+    void *h;                    /* (B, P): the initial state in, each row's last state out */
+    void *c;                    /* (B, H): the same for LSTM, NULL otherwise */
+    void *gates;                /* (T, B, G*H): activated gates out, or NULL. BLAS engine only. */
+    void *scratch;              /* scratch_bytes(layer, T, B) bytes, aligned to 64 */
+} fr_run;
+
+typedef struct fr_layer fr_layer;
+struct fr_layer {
+    size_t (*scratch_bytes)(const fr_layer *layer, size_t steps, size_t batch);
+    void (*run)(const fr_layer *layer, const fr_run *run);
+    void (*destroy)(fr_layer *layer);
+    size_t packed_bytes;        /* what one step of one row reads: the packed weights */
+};
+
+#endif

@@ -59,4 +59,12 @@ struct fr_layer {
     size_t packed_bytes;        /* what one step of one row reads: the packed weights */
 };
 
+/* What an engine hands to core.pyx, in a PyCapsule named FR_ENGINE_CAPSULE. */
+typedef struct {
+    const char *name;
+    fr_layer *(*pack)(const fr_params *params);  /* copies the weights; NULL: out of memory */
+} fr_engine;
+
+#define FR_ENGINE_CAPSULE "fastrnn.engine"
+
 #endif

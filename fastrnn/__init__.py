@@ -1,0 +1,20 @@
+"""LSTM, GRU and RNN models trained in PyTorch, run on CPUs without PyTorch.
+
+    import fastrnn
+
+    lstm = fastrnn.load("model.pt")              # one recurrent stack in the file
+    y, (h_n, c_n) = lstm(x)                      # torch's shapes
+    stream = lstm.stream(batch=8)
+    y_t = stream.step(x_t)                       # (8, I) -> (8, H), state stays in the engine
+
+Shapes, state-dict keys and defaults are torch's wherever torch has one.
+"""
+
+from fastrnn.cells import GRUCell, LSTMCell, RNNCell
+from fastrnn.errors import FormatError
+from fastrnn.layers import GRU, LSTM, RNN
+from fastrnn.streams import Stream
+
+__version__ = "0.1.0"
+
+__all__ = ["GRU", "LSTM", "RNN", "FormatError", "GRUCell", "LSTMCell", "RNNCell", "Stream"]

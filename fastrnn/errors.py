@@ -1,0 +1,12 @@
+"""The exceptions that fastrnn defines."""
+
+from __future__ import annotations
+
+
+class FormatError(ValueError):
+    """A file that cannot be read as weights: damaged, hostile, or not a weights file at all.
+
+    The message starts with the path as the caller gave it, names the tensor where there is one,
+    and says what was expected and what came. A file that is missing, is a directory or may not
+    be opened is not a FormatError: the OSError of the system passes through.
+    """

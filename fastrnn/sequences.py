@@ -1,0 +1,56 @@
+"""Layouts of batches of sequences: time-major or batch-major, even or ragged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+def time_major(x: Array) -> Array:
+    """(B, T, I) as a contiguous (T, B, I)."""
+    return np.ascontiguousarray(x.swapaxes(0, 1))
+
+
+def batch_major(y: Array) -> Array:
+    """(T, B, P) as a view (B, T, P)."""
+    return y.swapaxes(0, 1)
+
+
+def row_order(
+    lengths: npt.ArrayLike, steps: int, batch: int, what: str
+) -> tuple[Array, npt.NDArray[np.intp]]:
+    """Order rows so that those alive at any step come first, as torch's PackedSequence does.
+
+    Parameters
+    ----------
+    lengths : int array (B,), each 1 to T
+
+    Returns
+    -------
+    order : int array (B,)
+        Rows, longest first.
+    rows : intp array (T,)
+        How many rows are alive at each step.
+
+    Raises
+    ------
+    ValueError
+        For lengths of another shape or outside 1 to T.
+    TypeError
+        For lengths that are not integers.
+    """
+    array = np.asarray(lengths)
+    if array.shape != (batch,):
+        raise ValueError(f"{what}: lengths is {array.shape}, expected one for each row ({batch},)")
+    if array.dtype.kind not in "iu" and batch:
+        raise TypeError(f"{what}: lengths has dtype {array.dtype}, expected integers")
+    bad = np.flatnonzero((array < 1) | (array > steps))
+    if bad.size:
+        raise ValueError(f"{what}: lengths[{bad[0]}] is {array[bad[0]]}, expected 1 to {steps} steps")
+    order = np.argsort(-array.astype(np.int64), kind="stable")
+    rows = batch - np.searchsorted(np.sort(array), np.arange(steps), side="right")
+    return order, rows.astype(np.intp)

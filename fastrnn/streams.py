@@ -1,0 +1,99 @@
+"""`Stream`: state that lives in the engine and is stepped in place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastrnn._kernels.core import Stack, Stepper
+from fastrnn.sequences import batch_major, time_major
+
+Array = npt.NDArray[Any]
+
+
+class Stream:
+    """B streams through a unidirectional layer, stepped together; made by `layer.stream(batch)`.
+
+    Belongs to one thread at a time: a call that meets another in progress raises RuntimeError.
+    Shapes: B rows, I input_size, H hidden_size, L num_layers, P = proj_size where there is one,
+    else H. A stream made without `batch` is one row, and its arrays have no B.
+    """
+
+    def __init__(self, stack: Stack, cell: str, batch: int | None, batch_first: bool) -> None:
+        if batch is not None and (
+            isinstance(batch, bool) or not isinstance(batch, (int, np.integer)) or batch < 1
+        ):
+            raise ValueError(f"{cell} stream: batch={batch!r}, expected an integer >= 1 or None")
+        self._name = f"{cell} stream"
+        self._stepper = Stepper(stack, self._name, batch)
+        self._batch_first = batch_first
+        self.batch = batch
+
+    def step(self, x: npt.ArrayLike, out: Array | None = None) -> Array:
+        """Advance every row by one time step.
+
+        Parameters
+        ----------
+        x : array (B, I)
+            Taken as it is if it is a C-contiguous array of the layer's dtype, else converted.
+        out : array (B, P) of the layer's dtype, C-contiguous, optional
+            Where to put the result; then the call allocates nothing. May be x itself.
+
+        Returns
+        -------
+        array (B, P)
+            The last layer's h: `out`, or a new array.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a shape or type that does not fit; the state is as before.
+        RuntimeError
+            If another thread is in a call.
+        """
+        result: Array = self._stepper.step(x, out)
+        return result
+
+    def run(self, x: npt.ArrayLike) -> Array:
+        """Advance by T steps: x (T, B, I) to y (T, B, P), or (B, T, ...) if the layer is batch_first.
+
+        Equal to T steps. T may be 0. Raises as `step`.
+        """
+        if self.batch is None or not self._batch_first:
+            return self._stepper.run(x)
+        array = np.asarray(x)
+        if array.ndim != 3:
+            raise ValueError(
+                f"{self._name}: x has {array.ndim} dimensions, expected (B, T, I) "
+                f"(x.shape={array.shape})"
+            )
+        return batch_major(self._stepper.run(time_major(array)))
+
+    def reset(self, rows: npt.ArrayLike | None = None) -> None:
+        """Zero the state of all rows, or of `rows`: an index, a sequence of them or a bool mask."""
+        self._stepper.reset(rows)
+
+    @property
+    def state(self) -> Any:
+        """A copy of the state, as a layer's hx: LSTM (h, c), else h; h (L, B, P), c (L, B, H).
+
+        Setting copies in, and raises ValueError or TypeError, changing nothing, for what does not fit.
+        """
+        h, c = self._stepper.get_state()
+        return h if c is None else (h, c)
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        if not self._stepper.stack.has_cell_state:
+            self._stepper.set_state(state, None)
+        elif isinstance(state, (tuple, list)) and len(state) == 2:
+            self._stepper.set_state(*state)
+        else:
+            raise ValueError(
+                f"{self._name}: state is {type(state).__name__}, expected a pair (h, c)"
+            )
+
+    def __repr__(self) -> str:
+        return f"<{self._name}, batch={self.batch}>"

@@ -1,0 +1,44 @@
+"""engine.h for Cython: declarations only, nothing is imported at run time."""
+
+cdef extern from "engine.h":
+    ctypedef enum fr_cell:
+        FR_LSTM
+        FR_GRU
+        FR_RNN
+    ctypedef enum fr_dtype:
+        FR_FLOAT32
+        FR_FLOAT64
+    ctypedef struct fr_params:
+        fr_cell cell
+        fr_dtype dtype
+        int reset_after
+        int relu
+        size_t input_size
+        size_t hidden_size
+        size_t proj_size
+        const void *w_ih
+        const void *w_hh
+        const void *b_ih
+        const void *b_hh
+        const void *w_hr
+    ctypedef struct fr_run:
+        size_t steps
+        size_t batch
+        const ptrdiff_t *rows
+        int reverse
+        const void *x
+        void *y
+        size_t y_stride
+        void *h
+        void *c
+        void *gates
+        void *scratch
+    ctypedef struct fr_layer:
+        size_t (*scratch_bytes)(const fr_layer *, size_t, size_t) noexcept nogil
+        void (*run)(const fr_layer *, const fr_run *) noexcept nogil
+        void (*destroy)(fr_layer *) noexcept nogil
+        size_t packed_bytes
+    ctypedef struct fr_engine:
+        const char *name
+        fr_layer *(*pack)(const fr_params *) noexcept nogil
+    const char *FR_ENGINE_CAPSULE

@@ -1,0 +1,31 @@
+"""Build of the compiled core: `kernels/` becomes the package `fastrnn._kernels`.
+
+Everything else is in pyproject.toml. The .pyx files are listed as they are, without cythonize():
+setuptools hands them to Cython at build time, and the source distribution carries them.
+"""
+
+from glob import glob
+
+import numpy
+from setuptools import Extension, setup
+
+# No contraction: the same line must give the same bits in every copy of it; FMAs are written out.
+FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-g0"]
+HEADERS = sorted(glob("kernels/*.h"))
+
+
+def extension(name: str, *sources: str) -> Extension:
+    return Extension(
+        f"fastrnn._kernels.{name}",
+        sources=[f"kernels/{source}" for source in (f"{name}.pyx", *sources)],
+        depends=HEADERS,
+        include_dirs=["kernels", numpy.get_include()],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        extra_compile_args=FLAGS,
+    )
+
+
+setup(
+    ext_modules=[extension("core"), extension("blas", "gates.c")],
+    options={"build_ext": {"cython_c_in_temp": True, "cython_include_dirs": ["kernels"]}},
+)

@@ -12,9 +12,24 @@ Shapes, state-dict keys and defaults are torch's wherever torch has one.
 
 from fastrnn.cells import GRUCell, LSTMCell, RNNCell
 from fastrnn.errors import FormatError
+from fastrnn.formats import read
 from fastrnn.layers import GRU, LSTM, RNN
+from fastrnn.loading import load
+from fastrnn.machine import info
 from fastrnn.streams import Stream
+from fastrnn.version import __version__
 
-__version__ = "0.1.0"
-
-__all__ = ["GRU", "LSTM", "RNN", "FormatError", "GRUCell", "LSTMCell", "RNNCell", "Stream"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "FormatError",
+    "GRUCell",
+    "LSTMCell",
+    "RNNCell",
+    "Stream",
+    "__version__",
+    "info",
+    "load",
+    "read",
+]

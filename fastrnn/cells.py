@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrnn._kernels.core import as_array
-from fastrnn.layers import GRU, LSTM, RNN, RecurrentLayer
+from fastrnn.layers import GRU, LSTM, RNN
+from fastrnn.recurrent import RecurrentLayer
 
 Array = npt.NDArray[Any]
 
@@ -61,47 +62,40 @@ class RecurrentCell:
         return {k.removesuffix("_l0"): v for k, v in self._layer.state_dict().items()}
 
     def _step(self, x: npt.ArrayLike, hx: Any, out: Any, parts: tuple[str, ...]) -> list[Array]:
-        """One step of state arrays `parts`: into `out` where given, which may be hx itself."""
+        """One step of state arrays `parts`, into those of `out`, which may be those of hx."""
         name, dtype = type(self).__name__, self.dtype
-        x = as_array(x, dtype, f"{name}: x")
-        if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
+        inputs = as_array(x, dtype, f"{name}: x")
+        if inputs.ndim not in (1, 2) or inputs.shape[-1] != self.input_size:
             raise ValueError(
-                f"{name}: x is {x.shape}, expected (B, {self.input_size}) or ({self.input_size},)"
+                f"{name}: x is {inputs.shape}, expected (B, {self.input_size}) or "
+                f"({self.input_size},)"
             )
-        shape = (*x.shape[:-1], self.hidden_size)
-        given = (None,) * len(parts) if hx is None else hx
-        wanted = (None,) * len(parts) if out is None else out
+        shape = (*inputs.shape[:-1], self.hidden_size)
+        values = [None] * len(parts) if hx is None else list(hx)
+        targets = [None] * len(parts) if out is None else list(out)
         states = []
-        for part, value, target in zip(parts, given, wanted, strict=True):
-            if value is not None:
-                value = as_array(value, dtype, f"{name}: {part}")
-                if value.shape != shape:
-                    raise ValueError(f"{name}: {part} is {value.shape}, expected {shape}")
+        for part, value, target in zip(parts, values, targets, strict=True):
             if target is not None:
                 _check_out(target, shape, dtype, f"{name}: out {part}")
-            states.append((value, target))
-        targets = [target for _, target in states if target is not None]
-        if len(targets) == 2 and np.may_share_memory(*targets):
+            if value is None:
+                states.append(np.zeros(shape, dtype))
+                continue
+            array = as_array(value, dtype, f"{name}: {part}")
+            if array.shape != shape:
+                raise ValueError(f"{name}: {part} is {array.shape}, expected {shape}")
+            states.append(target if array is target else array.copy())
+        given = [target for target in targets if target is not None]
+        if len(given) == 2 and np.may_share_memory(*given):
             raise ValueError(f"{name}: the arrays of out overlap")
-        # Whatever an output overlaps, other than its own input, is read before it is written.
-        if any(np.may_share_memory(x, target) for target in targets):
-            x = x.copy()
-        values = [
-            value.copy()
-            if value is not None and any(t is not value and np.may_share_memory(t, value) for t in targets)
-            else value
-            for value, _ in states
-        ]
-        arrays = []
-        for value, (_, target) in zip(values, states, strict=True):
-            array = np.empty(shape, dtype) if target is None else target
-            if value is not array:
-                array[...] = 0 if value is None else value
-            arrays.append(array)
-        batch = x.size // self.input_size
-        views = [array.reshape(1, batch, self.hidden_size) for array in arrays]
-        self._layer.stack.run(x.reshape(1, batch, self.input_size), *views)
-        return arrays
+        if any(np.may_share_memory(inputs, target) for target in given):
+            inputs = inputs.copy()
+        batch = inputs.size // self.input_size
+        views = [state.reshape(1, batch, self.hidden_size) for state in states]
+        self._layer.stack.run(inputs.reshape(1, batch, self.input_size), *views)
+        for state, target in zip(states, targets, strict=True):
+            if target is not None and target is not state:
+                target[...] = state
+        return [s if t is None else t for s, t in zip(states, targets, strict=True)]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.input_size}, {self.hidden_size}, bias={self.bias})"
@@ -177,7 +171,7 @@ class GRUCell(RecurrentCell):
         )
 
     def __call__(self, x: npt.ArrayLike, hx: Any = None, out: Any = None) -> Array:
-        """Advance by one step: x (B, I) and hx (B, H) to h. hx and out as in `LSTMCell`, but single."""
+        """Advance by one step: x (B, I) and hx (B, H) to h; hx and out as in `LSTMCell`."""
         (h,) = self._step(x, None if hx is None else (hx,), None if out is None else (out,), ("h",))
         return h
 

@@ -19,19 +19,28 @@ from fastrnn.weights import StackConfig
 ENGINES = ("auto", "simd", "blas")
 
 
+def available_engines(dtype: npt.DTypeLike) -> tuple[str, ...]:
+    """Return the engines built that compute in `dtype`, the one that "auto" takes first."""
+    return ("blas",)
+
+
 def choose_engine(engine: str, dtype: npt.DTypeLike) -> str:
     """Return the engine that `engine` means for `dtype`: "auto" takes the fastest one built.
 
     Raises
     ------
     ValueError
-        For an unknown engine, or one that cannot compute in `dtype`.
+        For an unknown engine, or one that does not compute in `dtype`.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine={engine!r}, expected one of {', '.join(map(repr, ENGINES))}")
-    if engine == "simd":
-        raise ValueError("engine='simd' is not part of this version, expected 'auto' or 'blas'")
-    return "blas"
+    available = available_engines(dtype)
+    if engine != "auto" and engine not in available:
+        raise ValueError(
+            f"engine={engine!r} does not compute in {np.dtype(dtype).name}, expected 'auto' or "
+            + ", ".join(map(repr, available))
+        )
+    return available[0] if engine == "auto" else engine
 
 
 def pack(

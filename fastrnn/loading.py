@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from fastrnn.errors import FormatError
 from fastrnn.formats import read
-from fastrnn.layers import GRU, LSTM, RNN, RecurrentLayer
+from fastrnn.layers import GRU, LSTM, RNN
+from fastrnn.recurrent import RecurrentLayer
 from fastrnn.weights import common_dtype, infer_config, stack_parameters, stack_prefixes
 
 LAYERS: dict[str, type[RecurrentLayer]] = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}
@@ -33,8 +34,8 @@ def load(
         .pt/.pth (torch.save, of any age, or torch.jit.save), .safetensors or .npz. Nothing in it is
         executed.
     prefix : str
-        Which stack, such as "encoder.lstm"; the end of its full name is enough if no other stack ends
-        so. May be left out if the file has one stack.
+        Which stack, such as "encoder.lstm"; the end of its full name is enough if no other stack
+        ends so. May be left out if the file has one stack.
     batch_first, dtype, engine, **cell_options
         As in the layers' `from_state_dict`.
 

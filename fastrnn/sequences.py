@@ -50,7 +50,9 @@ def row_order(
         raise TypeError(f"{what}: lengths has dtype {array.dtype}, expected integers")
     bad = np.flatnonzero((array < 1) | (array > steps))
     if bad.size:
-        raise ValueError(f"{what}: lengths[{bad[0]}] is {array[bad[0]]}, expected 1 to {steps} steps")
+        raise ValueError(
+            f"{what}: lengths[{bad[0]}] is {array[bad[0]]}, expected 1 to {steps} steps"
+        )
     order = np.argsort(-array.astype(np.int64), kind="stable")
     rows = batch - np.searchsorted(np.sort(array), np.arange(steps), side="right")
     return order, rows.astype(np.intp)

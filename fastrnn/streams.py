@@ -57,9 +57,9 @@ class Stream:
         return result
 
     def run(self, x: npt.ArrayLike) -> Array:
-        """Advance by T steps: x (T, B, I) to y (T, B, P), or (B, T, ...) if the layer is batch_first.
+        """Advance by T steps, as T calls of `step` do: x (T, B, I) to y (T, B, P).
 
-        Equal to T steps. T may be 0. Raises as `step`.
+        (B, T, ...) if the layer is batch_first. T may be 0. Raises as `step`.
         """
         if self.batch is None or not self._batch_first:
             return self._stepper.run(x)
@@ -79,7 +79,8 @@ class Stream:
     def state(self) -> Any:
         """A copy of the state, as a layer's hx: LSTM (h, c), else h; h (L, B, P), c (L, B, H).
 
-        Setting copies in, and raises ValueError or TypeError, changing nothing, for what does not fit.
+        Setting copies in; for what does not fit it raises ValueError or TypeError and changes
+        nothing.
         """
         h, c = self._stepper.get_state()
         return h if c is None else (h, c)

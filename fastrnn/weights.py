@@ -16,7 +16,9 @@ import numpy.typing as npt
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
-_PARAMETER = re.compile(r"(?:(?P<prefix>.*)\.)?(?:weight|bias)_(?:ih|hh|hr)(?:_l(?P<layer>\d+)(?:_reverse)?)?")
+_PARAMETER = re.compile(
+    r"(?:(?P<prefix>.*)\.)?(?:weight|bias)_(?:ih|hh|hr)(?:_l(?P<layer>\d+)(?:_reverse)?)?"
+)
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def stack_parameters(weights: Mapping[str, Any], prefix: str = "") -> dict[str, 
 
 
 def stack_prefixes(weights: Mapping[str, Any]) -> list[str]:
-    """Return every prefix under which `weights` holds recurrent parameters, in order of appearance."""
+    """Return the prefixes under which `weights` holds recurrent parameters, in order."""
     matches = (_PARAMETER.fullmatch(key) for key in weights)
     return list(dict.fromkeys(match["prefix"] or "" for match in matches if match))
 
@@ -120,11 +122,15 @@ def infer_config(weights: Mapping[str, Any], prefix: str = "") -> StackConfig:
     for name, shape in shapes.items():
         expected = 2 if name.startswith("weight") else 1
         if len(shape) != expected or 0 in shape:
-            raise ValueError(f"{where}{name} has shape {shape}, expected {expected} dimensions, none 0")
+            raise ValueError(
+                f"{where}{name} has shape {shape}, expected {expected} dimensions, none 0"
+            )
     rows, output_size = shapes["weight_hh_l0"]
     proj = "weight_hr_l0" in shapes
     hidden_size = shapes["weight_hr_l0"][1] if proj else output_size
-    cells = {gates * hidden_size: cell for cell, gates in GATES.items() if cell == "LSTM" or not proj}
+    cells = {
+        gates * hidden_size: cell for cell, gates in GATES.items() if cell == "LSTM" or not proj
+    }
     if rows not in cells:
         raise ValueError(
             f"{where}weight_hh_l0 has shape {shapes['weight_hh_l0']}, expected "
@@ -151,7 +157,9 @@ def check_shapes(config: StackConfig, shapes: Mapping[str, tuple[int, ...]], whe
         if name not in shapes:
             raise ValueError(f"{where}{name} is missing: expected shape {shape} for {config}")
         if shapes[name] != shape:
-            raise ValueError(f"{where}{name} has shape {shapes[name]}, expected {shape} for {config}")
+            raise ValueError(
+                f"{where}{name} has shape {shapes[name]}, expected {shape} for {config}"
+            )
     for name in shapes:
         if name not in expected:
             raise ValueError(f"{where}{name} is one too many for {config}")
@@ -163,7 +171,9 @@ def common_dtype(values: Mapping[str, Any]) -> np.dtype[Any]:
     return np.dtype(np.float64 if float64 else np.float32)
 
 
-def freeze(values: Mapping[str, Any], dtype: npt.DTypeLike, where: str) -> dict[str, npt.NDArray[Any]]:
+def freeze(
+    values: Mapping[str, Any], dtype: npt.DTypeLike, where: str
+) -> dict[str, npt.NDArray[Any]]:
     """Private, read-only, C-contiguous copies of `values` in `dtype`.
 
     Raises

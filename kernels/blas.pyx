@@ -5,8 +5,9 @@
 Portable, float32 and float64, and the second opinion on every other engine. One step of
 B rows through a layer, as torch defines the cells (https://docs.pytorch.org/docs/stable/nn.html):
 
-    LSTM  gates = b + x W_ih' + h W_hh';       i,f,o = sigmoid, g = tanh;  c = f c + i g;  h = o tanh(c)
-          (projection)                         h = (o tanh(c)) W_hr'
+    LSTM  i,f,o = sigmoid, g = tanh            of b + x W_ih' + h W_hh'
+                                               c = f c + i g;  h = o tanh(c)
+          projection                           h = (o tanh(c)) W_hr'
     GRU   reset_after                          n = tanh(b_in + x W_in' + r (b_hn + h W_hn'))
           reset before (Cho et al. 2014)       n = tanh(b_in + x W_in' + b_hn + (r h) W_hn')
           both                                 r,z = sigmoid(b + x W' + h W');  h = n + z (h - n)
@@ -45,7 +46,7 @@ ctypedef fused real:
     float
     double
 
-# Pre-activations of one chunk of steps: small enough to be still in L2 when the recurrence reads them.
+# Pre-activations of one chunk of steps: still in L2 when the recurrence reads them.
 cdef enum:
     CHUNK_BYTES = 1 << 18
 
@@ -95,17 +96,18 @@ cdef void add_product(real *out, size_t out_stride, const real *a, size_t rows, 
     cdef real one = 1
     if rows == 1:
         if real is float:
-            sgemv(&transpose, &k_, &m_, &one, <float *> w, &k_, <float *> a, &one_, &one, out, &one_)
+            sgemv(&transpose, &k_, &m_, &one, <float *> w, &k_, <float *> a, &one_, &one,
+                  out, &one_)
         else:
-            dgemv(&transpose, &k_, &m_, &one, <double *> w, &k_, <double *> a, &one_, &one, out,
-                  &one_)
+            dgemv(&transpose, &k_, &m_, &one, <double *> w, &k_, <double *> a, &one_, &one,
+                  out, &one_)
     else:
         if real is float:
-            sgemm(&transpose, &keep, &m_, &n_, &k_, &one, <float *> w, &k_, <float *> a, &k_, &one,
-                  out, &stride)
+            sgemm(&transpose, &keep, &m_, &n_, &k_, &one, <float *> w, &k_, <float *> a, &k_,
+                  &one, out, &stride)
         else:
-            dgemm(&transpose, &keep, &m_, &n_, &k_, &one, <double *> w, &k_, <double *> a, &k_, &one,
-                  out, &stride)
+            dgemm(&transpose, &keep, &m_, &n_, &k_, &one, <double *> w, &k_, <double *> a, &k_,
+                  &one, out, &stride)
 
 
 cdef void fill_rows(real *out, size_t rows, size_t width, const real *row) noexcept nogil:

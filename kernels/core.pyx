@@ -72,8 +72,8 @@ cdef void *data(object array, object dtype, tuple shape, str what, bint write=Fa
         raise ValueError(f"{what} is {array.dtype.name} {array.shape}, expected "
                          f"{np.dtype(dtype).name} {shape}")
     if not (np.PyArray_ISCARRAY(array) if write else np.PyArray_ISCARRAY_RO(array)):
-        raise ValueError(f"{what} must be a C-contiguous, aligned{' and writeable' if write else ''}"
-                         " array")
+        more = " and writeable" if write else ""
+        raise ValueError(f"{what} must be a C-contiguous, aligned{more} array")
     return np.PyArray_DATA(array)
 
 
@@ -389,7 +389,7 @@ cdef class Stepper:
             fr_release(&self.busy)
 
     def reset(self, rows=None):
-        """Zero the state of every row, or of `rows`: an index, a sequence of them, or a bool mask."""
+        """Zero the state of all rows, or of `rows`: an index, a sequence of them or a bool mask."""
         if rows is None:
             rows = slice(None)
         else:

@@ -1,0 +1,73 @@
+"""`info`: what this installation and this machine offer."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastrnn.engines import available_engines
+from fastrnn.version import __version__
+
+
+def info() -> dict[str, Any]:
+    """Describe versions, CPU, engines and BLAS, as plain data.
+
+    Loads SciPy to ask which BLAS it has.
+
+    Returns
+    -------
+    dict
+        "version", "python", "numpy", "scipy", "platform", "cpu" (its name), "cores" (that this
+        process may use), "engines" (per dtype, the one that "auto" takes first), "blas" (name,
+        version, and "threads", which its library's environment variable sets).
+    """
+    import scipy
+
+    blas = scipy.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    cores = _cores()
+    return {
+        "version": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "platform": platform.platform(),
+        "cpu": _cpu_name(),
+        "cores": cores,
+        "engines": {
+            dtype: list(available_engines(np.dtype(dtype))) for dtype in ("float32", "float64")
+        },
+        "blas": {
+            "name": blas["name"],
+            "version": blas["version"],
+            "threads": _blas_threads() or cores,
+        },
+    }
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _blas_threads() -> int | None:
+    """Threads that the environment allows BLAS, or None if it does not say."""
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+        value = os.environ.get(name, "")
+        if value.isdigit() and int(value) > 0:
+            return int(value)
+    return None

@@ -1,0 +1,141 @@
+"""Models that others trained and published: numbers against torch's, and decisions.
+
+Their packages come with the `test` extra and are never imported; only their data files are read.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import pickle
+
+import numpy as np
+import pytest
+from conftest import ENGINE_DTYPES
+
+import fastrnn
+
+H_TOLERANCE = 2e-5
+
+
+def data_file(package, name):
+    """Return the path of a data file of an installed package."""
+    try:
+        files = importlib.metadata.files(package) or []
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip(f"{package} is not installed")
+    return next(file.locate() for file in files if str(file).endswith(name))
+
+
+def torch_twin(torch, weights, prefix, module):
+    """`module` with the weights under `prefix`, in eval mode."""
+    own = {
+        name: torch.from_numpy(weights[f"{prefix}.{name}"].copy()) for name in module.state_dict()
+    }
+    module.load_state_dict(own)
+    return module.eval()
+
+
+SILERO = [
+    ("silero_vad_16k.safetensors", "lstm_cell"),
+    ("silero_vad.jit", "_model.decoder.rnn"),
+    ("silero_vad.jit", "_model_8k.decoder.rnn"),
+]
+
+
+@pytest.mark.parametrize(("engine", "dtype"), ENGINE_DTYPES)
+@pytest.mark.parametrize(("name", "prefix"), SILERO)
+def test_silero_vad(torch, rng, engine, dtype, name, prefix):
+    path = data_file("silero-vad", name)
+    layer = fastrnn.load(path, prefix, dtype=dtype, engine=engine)
+    assert (layer.input_size, layer.hidden_size, layer.num_layers) == (128, 128, 1)
+    twin = torch_twin(torch, fastrnn.read(path), prefix, torch.nn.LSTMCell(128, 128))
+    x = np.maximum(rng.standard_normal((1000, 4, 128)), 0).astype(np.float32)  # after a ReLU
+    stream, state, expected = layer.stream(batch=4), None, []
+    with torch.no_grad():
+        for frame in torch.from_numpy(x):
+            state = twin(frame, state)
+            expected.append(state[0].numpy())
+    y = np.stack([stream.step(frame) for frame in x])
+    np.testing.assert_allclose(y, expected, rtol=0, atol=H_TOLERANCE)
+    c = stream.state[1][0]
+    np.testing.assert_allclose(c, state[1].numpy(), rtol=1e-5, atol=1e-4)
+
+
+def test_silero_vad_weights_are_torchs_own(torch):
+    path = data_file("silero-vad", "silero_vad.jit")
+    expected = torch.jit.load(path).state_dict()
+    weights = fastrnn.read(path)
+    assert set(expected) <= set(weights)
+    for name, tensor in expected.items():
+        np.testing.assert_array_equal(weights[name], tensor.numpy(), err_msg=name)
+
+
+def test_silero_vad_has_two_stacks_and_load_asks_which():
+    with pytest.raises(
+        fastrnn.FormatError,
+        match=r"2 recurrent stacks, say which with prefix=: '_model.decoder.rnn', '_model_8k",
+    ):
+        fastrnn.load(data_file("silero-vad", "silero_vad.jit"))
+
+
+@pytest.mark.parametrize(("engine", "dtype"), ENGINE_DTYPES)
+def test_uzmorph_bigru(torch, engine, dtype):
+    """Tags of Uzbek words, a stacked bidirectional GRU: numbers, and the tag of every letter."""
+    path = data_file("uzmorph-bigru", "morph_bigru.pth")
+    weights = fastrnn.read(path)
+    gru = fastrnn.load(path, batch_first=True, dtype=dtype, engine=engine)
+    assert (gru.input_size, gru.hidden_size, gru.num_layers, gru.bidirectional) == (64, 64, 2, True)
+    twin = torch_twin(
+        torch, weights, "gru", torch.nn.GRU(64, 64, 2, bidirectional=True, batch_first=True)
+    )
+    letters = json.loads(data_file("uzmorph-bigru", "char_vocab.json").read_text("utf-8"))
+    words = ["kitoblarimizdan", "maktabga", "bormoqdaman", "o'qituvchi", "salom", "yozilgan"]
+    for word in words:
+        indices = [letters.get(letter, 0) for letter in word]
+        x = weights["char_embeddings.weight"][indices][None]
+        with torch.no_grad():
+            expected = twin(torch.from_numpy(x))[0].numpy()
+        y, _ = gru(x)
+        np.testing.assert_allclose(y, expected, rtol=0, atol=H_TOLERANCE)
+
+        def tags(hidden):
+            return (hidden @ weights["hidden2tag.weight"].T + weights["hidden2tag.bias"]).argmax(-1)
+
+        np.testing.assert_array_equal(tags(y), tags(expected))
+
+
+@pytest.mark.parametrize(("engine", "dtype"), ENGINE_DTYPES)
+def test_g2pm(torch, engine, dtype):
+    """Readings of Chinese characters, a bidirectional LSTM over ragged sentences."""
+    with data_file("g2pM", "np_ckpt.pkl").open("rb") as file:
+        weights = pickle.load(file)  # a trusted package's pickle of arrays, not ours to read
+    with data_file("g2pM", "char2idx.pkl").open("rb") as file:
+        index = pickle.load(file)
+    lstm = fastrnn.LSTM.from_state_dict(
+        weights, "lstm", batch_first=True, dtype=dtype, engine=engine
+    )
+    twin = torch_twin(
+        torch, weights, "lstm", torch.nn.LSTM(64, 32, bidirectional=True, batch_first=True)
+    )
+    sentences = ["然而，他红了20年以后，他竟退出了大家的视线。", "重庆", "银行行长觉得很重要"]
+    lengths = [len(sentence) for sentence in sentences]
+    indices = np.zeros((3, max(lengths)), int)
+    for row, sentence in enumerate(sentences):
+        indices[row, : len(sentence)] = [index.get(c, index["<UNK>"]) for c in sentence]
+    x = weights["embedding.weight"][indices]
+    rnn = torch.nn.utils.rnn
+    with torch.no_grad():
+        packed = rnn.pack_padded_sequence(
+            torch.from_numpy(x), torch.tensor(lengths), True, enforce_sorted=False
+        )
+        expected = rnn.pad_packed_sequence(twin(packed)[0], True)[0].numpy()
+    y, _ = lstm(x, lengths=lengths)
+    np.testing.assert_allclose(y, expected, rtol=0, atol=H_TOLERANCE)
+
+    def readings(hidden):
+        first = hidden @ weights["logit_layer.0.weight"].T + weights["logit_layer.0.bias"]
+        second = weights["logit_layer.2.weight"], weights["logit_layer.2.bias"]
+        return (np.maximum(first, 0) @ second[0].T + second[1]).argmax(-1)
+
+    np.testing.assert_array_equal(readings(y), readings(expected))

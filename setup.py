@@ -11,6 +11,7 @@ from setuptools import Extension, setup
 
 # No contraction: the same line must give the same bits in every copy of it; FMAs are written out.
 FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-g0"]
+ISAS = ["generic", "avx2", "avx512"]
 HEADERS = sorted(glob("kernels/*.h"))
 
 
@@ -26,6 +27,10 @@ def extension(name: str, *sources: str) -> Extension:
 
 
 setup(
-    ext_modules=[extension("core"), extension("blas", "gates.c")],
+    ext_modules=[
+        extension("core"),
+        extension("blas", "gates.c"),
+        extension("simd_engine", "simd.c", "cpu.c", *(f"simd_{isa}.c" for isa in ISAS)),
+    ],
     options={"build_ext": {"cython_c_in_temp": True, "cython_include_dirs": ["kernels"]}},
 )

@@ -41,11 +41,12 @@ class RecurrentCell:
         *,
         dtype: npt.DTypeLike | None = None,
         engine: str = "auto",
+        isa: str | None = None,
         **cell_options: Any,
     ) -> Any:
         """Make the cell that `weights` describe; see the layers' `from_state_dict`."""
         layer = cls._layer_type.from_state_dict(
-            weights, prefix, dtype=dtype, engine=engine, **cell_options
+            weights, prefix, dtype=dtype, engine=engine, isa=isa, **cell_options
         )
         if layer.num_layers != 1 or layer.bidirectional or layer.proj_size:
             raise ValueError(f"{cls.__name__}: the weights under {prefix!r} are those of {layer!r}")
@@ -130,8 +131,11 @@ class LSTMCell(RecurrentCell):
         *,
         dtype: npt.DTypeLike = np.float32,
         engine: str = "auto",
+        isa: str | None = None,
     ) -> None:
-        super().__init__(LSTM(input_size, hidden_size, bias=bias, dtype=dtype, engine=engine))
+        super().__init__(
+            LSTM(input_size, hidden_size, bias=bias, dtype=dtype, engine=engine, isa=isa)
+        )
 
     def __call__(self, x: npt.ArrayLike, hx: Any = None, out: Any = None) -> tuple[Array, Array]:
         """Advance by one step: x (B, I) and hx = (h, c) of (B, H) to (h, c).
@@ -158,6 +162,7 @@ class GRUCell(RecurrentCell):
         reset_after: bool = True,
         dtype: npt.DTypeLike = np.float32,
         engine: str = "auto",
+        isa: str | None = None,
     ) -> None:
         super().__init__(
             GRU(
@@ -167,6 +172,7 @@ class GRUCell(RecurrentCell):
                 reset_after=reset_after,
                 dtype=dtype,
                 engine=engine,
+                isa=isa,
             )
         )
 
@@ -190,6 +196,7 @@ class RNNCell(RecurrentCell):
         *,
         dtype: npt.DTypeLike = np.float32,
         engine: str = "auto",
+        isa: str | None = None,
     ) -> None:
         super().__init__(
             RNN(
@@ -199,6 +206,7 @@ class RNNCell(RecurrentCell):
                 bias=bias,
                 dtype=dtype,
                 engine=engine,
+                isa=isa,
             )
         )
 

@@ -1,18 +1,20 @@
-"""Where `engine=` is chosen, and what this machine offers.
+"""Where `engine=` and `isa=` are chosen.
 
-An engine packs the weights of a stack and runs it. Engines are imported when first used: the
-BLAS engine is what loads SciPy.
+An engine packs the weights of a stack and runs it. The SIMD engine comes in one form for each
+instruction set (ISA); the environment variable FASTRNN_ISA, read at import, chooses for layers that
+do not say. The BLAS engine is imported when first used: it is what loads SciPy.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fastrnn._kernels import simd_engine as simd
 from fastrnn._kernels.core import Stack
 from fastrnn.weights import StackConfig
 
@@ -20,12 +22,17 @@ ENGINES = ("auto", "simd", "blas")
 
 
 def available_engines(dtype: npt.DTypeLike) -> tuple[str, ...]:
-    """Return the engines built that compute in `dtype`, the one that "auto" takes first."""
-    return ("blas",)
+    """Return the engines that compute in `dtype`, the one that "auto" takes first."""
+    return ("simd", "blas") if np.dtype(dtype) == np.float32 else ("blas",)
+
+
+def available_isas() -> tuple[str, ...]:
+    """Return the instruction sets that this CPU and its operating system can run, slowest first."""
+    return tuple(simd.ENGINES)
 
 
 def choose_engine(engine: str, dtype: npt.DTypeLike) -> str:
-    """Return the engine that `engine` means for `dtype`: "auto" takes the fastest one built.
+    """Return the engine that `engine` means for `dtype`: "auto" takes the fastest one.
 
     Raises
     ------
@@ -43,21 +50,47 @@ def choose_engine(engine: str, dtype: npt.DTypeLike) -> str:
     return available[0] if engine == "auto" else engine
 
 
+def choose_isa(isa: str | None, what: str = "isa") -> str:
+    """Return the instruction set that `isa` means: None takes FASTRNN_ISA, or else the fastest.
+
+    Raises
+    ------
+    ValueError
+        For one that is unknown, or that this CPU cannot run.
+    """
+    if isa is None:
+        return DEFAULT_ISA
+    if isa not in simd.ENGINES:
+        known = "this CPU cannot run it" if isa in simd.ISAS else "there is none of that name"
+        raise ValueError(
+            f"{what}={isa!r}: {known}, expected one of " + ", ".join(map(repr, simd.ENGINES))
+        )
+    return isa
+
+
+DEFAULT_ISA = simd.BEST
+DEFAULT_ISA = choose_isa(os.environ.get("FASTRNN_ISA") or None, "FASTRNN_ISA")
+
+
 def pack(
-    engine: str,
+    isa: str | None,
     config: StackConfig,
     weights: Mapping[str, npt.NDArray[Any]],
     *,
     reset_after: bool = True,
     nonlinearity: str = "tanh",
 ) -> Stack:
-    """Pack `weights`, named and shaped as `config.shapes()` says, for a chosen engine."""
+    """Pack `weights`, named and shaped as `config.shapes()` says, for the SIMD engine's `isa`, or for BLAS if None."""
+    if isa is not None:
+        capsule = simd.ENGINES[isa]
+    else:
+        from fastrnn._kernels.blas import ENGINE as capsule  # noqa: N811
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
     layers = [
         tuple(weights.get(f"{name}{suffix}") for name in names) for suffix in config.suffixes()
     ]
     return Stack(
-        import_module(f"fastrnn._kernels.{engine}").ENGINE,
+        capsule,
         config.cell,
         layers,
         bidirectional=config.bidirectional,

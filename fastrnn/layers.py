@@ -23,6 +23,9 @@ class LSTM(RecurrentLayer):
     dtype : float32 or float64
         What is computed in and returned.
     engine : {"auto", "simd", "blas"}
+        "auto" is "simd" for float32 and "blas" for float64.
+    isa : str or None
+        The SIMD engine's instruction set, such as "avx2". None: FASTRNN_ISA, or the fastest here.
     """
 
     _cell = "LSTM"
@@ -40,6 +43,7 @@ class LSTM(RecurrentLayer):
         *,
         dtype: npt.DTypeLike = np.float32,
         engine: str = "auto",
+        isa: str | None = None,
     ) -> None:
         super().__init__(
             input_size,
@@ -52,6 +56,7 @@ class LSTM(RecurrentLayer):
             proj_size=proj_size,
             dtype=dtype,
             engine=engine,
+            isa=isa,
         )
 
 
@@ -74,6 +79,9 @@ class GRU(RecurrentLayer):
     dtype : float32 or float64
         What is computed in and returned.
     engine : {"auto", "simd", "blas"}
+        "auto" is "simd" for float32 and "blas" for float64.
+    isa : str or None
+        The SIMD engine's instruction set, such as "avx2". None: FASTRNN_ISA, or the fastest here.
     """
 
     _cell = "GRU"
@@ -91,6 +99,7 @@ class GRU(RecurrentLayer):
         reset_after: bool = True,
         dtype: npt.DTypeLike = np.float32,
         engine: str = "auto",
+        isa: str | None = None,
     ) -> None:
         super().__init__(
             input_size,
@@ -102,6 +111,7 @@ class GRU(RecurrentLayer):
             bidirectional=bidirectional,
             dtype=dtype,
             engine=engine,
+            isa=isa,
             reset_after=bool(reset_after),
         )
 
@@ -126,6 +136,9 @@ class RNN(RecurrentLayer):
     dtype : float32 or float64
         What is computed in and returned.
     engine : {"auto", "simd", "blas"}
+        "auto" is "simd" for float32 and "blas" for float64.
+    isa : str or None
+        The SIMD engine's instruction set, such as "avx2". None: FASTRNN_ISA, or the fastest here.
     """
 
     _cell = "RNN"
@@ -143,6 +156,7 @@ class RNN(RecurrentLayer):
         *,
         dtype: npt.DTypeLike = np.float32,
         engine: str = "auto",
+        isa: str | None = None,
     ) -> None:
         check_nonlinearity(nonlinearity, "RNN")
         super().__init__(
@@ -155,6 +169,7 @@ class RNN(RecurrentLayer):
             bidirectional=bidirectional,
             dtype=dtype,
             engine=engine,
+            isa=isa,
             nonlinearity=nonlinearity,
         )
 

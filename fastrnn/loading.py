@@ -24,6 +24,7 @@ def load(
     batch_first: bool = False,
     dtype: npt.DTypeLike | None = None,
     engine: str = "auto",
+    isa: str | None = None,
     **cell_options: Any,
 ) -> Any:
     """Load a recurrent layer from a file that PyTorch, safetensors or NumPy wrote.
@@ -36,7 +37,7 @@ def load(
     prefix : str
         Which stack, such as "encoder.lstm"; the end of its full name is enough if no other stack
         ends so. May be left out if the file has one stack.
-    batch_first, dtype, engine, **cell_options
+    batch_first, dtype, engine, isa, **cell_options
         As in the layers' `from_state_dict`.
 
     Returns
@@ -63,6 +64,7 @@ def load(
         batch_first=batch_first,
         dtype=common_dtype(found) if dtype is None else dtype,
         engine=engine,
+        isa=isa,
         **cell_options,
     )
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastrnn.engines import available_engines
+from fastrnn.engines import DEFAULT_ISA, available_engines, available_isas
 from fastrnn.version import __version__
 
 
@@ -22,8 +22,9 @@ def info() -> dict[str, Any]:
     -------
     dict
         "version", "python", "numpy", "scipy", "platform", "cpu" (its name), "cores" (that this
-        process may use), "engines" (per dtype, the one that "auto" takes first), "blas" (name,
-        version, and "threads", which its library's environment variable sets).
+        process may use), "engines" (per dtype, the one that "auto" takes first), "isa" (of the
+        SIMD engine: "chosen" and "available"), "blas" (name, version, and "threads", which its
+        library's environment variable sets).
     """
     import scipy
 
@@ -40,6 +41,7 @@ def info() -> dict[str, Any]:
         "engines": {
             dtype: list(available_engines(np.dtype(dtype))) for dtype in ("float32", "float64")
         },
+        "isa": {"chosen": DEFAULT_ISA, "available": list(available_isas())},
         "blas": {
             "name": blas["name"],
             "version": blas["version"],

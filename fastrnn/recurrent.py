@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrnn._kernels.core import Stack, as_array
-from fastrnn.engines import check_dtype, choose_engine, pack
+from fastrnn.engines import check_dtype, choose_engine, choose_isa, pack
 from fastrnn.sequences import batch_major, row_order, time_major
 from fastrnn.streams import Stream
 from fastrnn.trace import trace
@@ -51,6 +51,7 @@ class RecurrentLayer:
         proj_size: int = 0,
         dtype: npt.DTypeLike = np.float32,
         engine: str = "auto",
+        isa: str | None = None,
         **cell_options: Any,
     ) -> None:
         for name, value, least in (
@@ -80,6 +81,7 @@ class RecurrentLayer:
         self.dropout = dropout
         self.dtype = check_dtype(dtype, self._cell)
         self.engine = choose_engine(engine, self.dtype)
+        self.isa = choose_isa(isa) if self.engine == "simd" else None
         self._cell_options = cell_options
         self._weights: dict[str, Array] = {}
         self._stack: Stack | None = None
@@ -100,6 +102,7 @@ class RecurrentLayer:
         batch_first: bool = False,
         dtype: npt.DTypeLike | None = None,
         engine: str = "auto",
+        isa: str | None = None,
         **cell_options: Any,
     ) -> Any:
         """Make the layer that `weights` describe; sizes, layers, bias and directions are inferred.
@@ -114,7 +117,8 @@ class RecurrentLayer:
             As in the model: tensors do not say.
         dtype : float32, float64 or None
             None: float64 if every tensor is float64, else float32.
-        engine : {"auto", "simd", "blas"}
+        engine, isa
+            As in the constructor.
         **cell_options
             What else tensors do not say: GRU's `reset_after`, RNN's `nonlinearity`.
 
@@ -132,6 +136,7 @@ class RecurrentLayer:
             batch_first=batch_first,
             dtype=common_dtype(found) if dtype is None else dtype,
             engine=engine,
+            isa=isa,
             **cell_options,
         )
         layer.take(found, prefix)
@@ -178,10 +183,10 @@ class RecurrentLayer:
         check_shapes(self._config, {k: tuple(np.shape(v)) for k, v in found.items()}, where)
         weights = freeze(found, self.dtype, where)
         self._weights = {name: weights[name] for name in self._config.shapes()}
-        self._stack = self._pack(self.engine)
+        self._stack = self._pack()
 
-    def _pack(self, engine: str) -> Stack:
-        return pack(engine, self._config, self._weights, **self._cell_options)
+    def _pack(self) -> Stack:
+        return pack(self.isa, self._config, self._weights, **self._cell_options)
 
     def state_dict(self) -> dict[str, Array]:
         """Return the weights under torch's names, in torch's order: read-only arrays."""
@@ -343,10 +348,11 @@ class RecurrentLayer:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if self._weights:
-            self._stack = self._pack(self.engine)
+            self._stack = self._pack()
 
     def __repr__(self) -> str:
         options = {"batch_first": self.batch_first, **self._cell_options}
         defaults = {"batch_first": False, "reset_after": True, "nonlinearity": "tanh"}
         said = "".join(f", {k}={v!r}" for k, v in options.items() if v != defaults[k])
-        return f"{str(self._config)[:-1]}{said}, dtype={self.dtype.name}, engine={self.engine!r})"
+        how = f"engine={self.engine!r}" + (f", isa={self.isa!r}" if self.isa else "")
+        return f"{str(self._config)[:-1]}{said}, dtype={self.dtype.name}, {how})"

@@ -57,7 +57,7 @@ def trace(
         own = slice(layer * directions, (layer + 1) * directions)
         one = replace(config, input_size=x.shape[2], num_layers=1)
         stack = pack(
-            "blas",
+            None,
             one,
             {
                 name.replace(old, new): weights[name.replace(old, new).replace(new, old)]

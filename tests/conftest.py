@@ -13,17 +13,23 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from fastrnn.engines import available_engines
+from fastrnn.engines import available_isas
 
 settings.register_profile(
     "fastrnn", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 settings.load_profile("fastrnn")
 
-ENGINE_DTYPES = [
-    pytest.param(engine, dtype, id=f"{engine}-{dtype}")
-    for dtype in ("float32", "float64")
-    for engine in available_engines(dtype)
+# Every engine and every ISA of this CPU, forced: constructor options and the dtype to compute in.
+ENGINES = [
+    *(
+        pytest.param({"engine": "simd", "isa": isa}, "float32", id=f"{isa}-float32")
+        for isa in available_isas()
+    ),
+    *(
+        pytest.param({"engine": "blas"}, dtype, id=f"blas-{dtype}")
+        for dtype in ("float32", "float64")
+    ),
 ]
 TOLERANCE = {"float32": {"rtol": 1e-5, "atol": 2e-6}, "float64": {"rtol": 1e-12, "atol": 1e-13}}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference
-from conftest import ENGINE_DTYPES, SIZES, TOLERANCE
+from conftest import ENGINES, SIZES, TOLERANCE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +22,7 @@ def make(cell="LSTM", sizes=(6, 9), bias=True, dtype="float32", seed=0, **option
     return CELLS[cell].from_state_dict(weights, **options), weights
 
 
-@pytest.mark.parametrize(("engine", "dtype"), ENGINE_DTYPES)
+@pytest.mark.parametrize(("how", "dtype"), ENGINES)
 @settings(max_examples=100)
 @given(
     cell=st.sampled_from(list(CELLS)),
@@ -32,11 +32,9 @@ def make(cell="LSTM", sizes=(6, 9), bias=True, dtype="float32", seed=0, **option
     given_state=st.booleans(),
     relu=st.booleans(),
 )
-def test_cells_say_what_torch_says(
-    torch, engine, dtype, cell, sizes, bias, batch, given_state, relu
-):
+def test_cells_say_what_torch_says(torch, how, dtype, cell, sizes, bias, batch, given_state, relu):
     options = {"nonlinearity": "relu"} if cell == "RNN" and relu else {}
-    ours, weights = make(cell, sizes, bias, dtype, engine=engine, **options)
+    ours, weights = make(cell, sizes, bias, dtype, **how, **options)
     theirs = getattr(torch.nn, f"{cell}Cell")(*sizes, bias=bias, **options)
     theirs = theirs.to(getattr(torch, dtype))
     theirs.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})

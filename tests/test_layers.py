@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import pytest
 import reference
-from conftest import ENGINE_DTYPES, SIZES, TOLERANCE
+from conftest import ENGINES, SIZES, TOLERANCE
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -104,16 +104,16 @@ def assert_same(ours, theirs, tolerance):
         np.testing.assert_allclose(ours, theirs, **tolerance)
 
 
-@pytest.mark.parametrize(("engine", "dtype"), ENGINE_DTYPES)
+@pytest.mark.parametrize(("how", "dtype"), ENGINES)
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 @settings(max_examples=150)
 @given(case=cases())
-def test_layers_say_what_torch_says(torch, engine, dtype, case):
+def test_layers_say_what_torch_says(torch, how, dtype, case):
     torch.manual_seed(case["seed"])
     module = getattr(torch.nn, case["cell"])(*case["sizes"], **case["options"])
     module = module.to(getattr(torch, dtype)).eval()
     extra = {k: v for k, v in case["options"].items() if k in ("batch_first", "nonlinearity")}
-    layer = LAYERS[case["cell"]].from_state_dict(module.state_dict(), engine=engine, **extra)
+    layer = LAYERS[case["cell"]].from_state_dict(module.state_dict(), **how, **extra)
     x, hx = make_input(case, dtype)
     y, state = layer(x, hx, case["lengths"])
     expected, expected_state = torch_says(torch, module, case, x, hx)
@@ -121,17 +121,17 @@ def test_layers_say_what_torch_says(torch, engine, dtype, case):
     assert_same(state, expected_state, TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize(("engine", "dtype"), ENGINE_DTYPES)
+@pytest.mark.parametrize(("how", "dtype"), ENGINES)
 @settings(max_examples=100)
 @given(case=cases(), reset_after=st.booleans())
-def test_layers_say_what_the_formulas_say(engine, dtype, case, reset_after):
+def test_layers_say_what_the_formulas_say(how, dtype, case, reset_after):
     options = {k: v for k, v in case["options"].items() if k not in ("batch_first", "nonlinearity")}
     config = StackConfig(case["cell"], *case["sizes"], **options)
     weights = reference.random_weights(config, np.random.default_rng(case["seed"]), dtype)
     extra = {k: v for k, v in case["options"].items() if k == "nonlinearity"}
     if case["cell"] == "GRU":
         extra["reset_after"] = reset_after
-    layer = LAYERS[case["cell"]].from_state_dict(weights, engine=engine, **extra)
+    layer = LAYERS[case["cell"]].from_state_dict(weights, **how, **extra)
     case["options"]["batch_first"] = False
     case["batch"] = case["batch"] or 1
     x, hx = make_input(case, dtype)
@@ -184,25 +184,23 @@ def test_both_forms_of_gru_are_those_of_onnx(rng, engine, linear_before_reset):
     np.testing.assert_allclose(layer(x)[0], expected[:, 0], **TOLERANCE["float32"])
 
 
-@pytest.mark.parametrize(("engine", "dtype"), ENGINE_DTYPES)
+@pytest.mark.parametrize(("how", "dtype"), ENGINES)
 @EVERY_CELL
-def test_a_long_sequence_is_projected_in_chunks_with_the_same_result(rng, cell, engine, dtype):
+def test_a_long_sequence_is_projected_in_chunks_with_the_same_result(rng, cell, how, dtype):
     config = StackConfig(cell, 12, 40)
     weights = reference.random_weights(config, rng, dtype)
-    layer = LAYERS[cell].from_state_dict(weights, engine=engine)
+    layer = LAYERS[cell].from_state_dict(weights, **how)
     x = rng.standard_normal((700, 5, 12)).astype(dtype)
     y, *_ = reference.run(config, weights, x)
     tolerance = {"rtol": 0, "atol": 2e-6 if dtype == "float32" else 1e-13}
     np.testing.assert_allclose(layer(x)[0], y, **tolerance)
 
 
-@pytest.mark.parametrize(("engine", "dtype"), ENGINE_DTYPES)
+@pytest.mark.parametrize(("how", "dtype"), ENGINES)
 @EVERY_CELL
-def test_a_bad_row_harms_no_other(rng, cell, engine, dtype):
+def test_a_bad_row_harms_no_other(rng, cell, how, dtype):
     config = StackConfig(cell, 6, 17, num_layers=2)
-    layer = LAYERS[cell].from_state_dict(
-        reference.random_weights(config, rng, dtype), engine=engine
-    )
+    layer = LAYERS[cell].from_state_dict(reference.random_weights(config, rng, dtype), **how)
     x = rng.standard_normal((9, 8, 6)).astype(dtype)
     clean, _ = layer(x)
     bad = x.copy()

@@ -11,7 +11,7 @@ import pickle
 
 import numpy as np
 import pytest
-from conftest import ENGINE_DTYPES
+from conftest import ENGINES
 
 import fastrnn
 
@@ -43,11 +43,11 @@ SILERO = [
 ]
 
 
-@pytest.mark.parametrize(("engine", "dtype"), ENGINE_DTYPES)
+@pytest.mark.parametrize(("how", "dtype"), ENGINES)
 @pytest.mark.parametrize(("name", "prefix"), SILERO)
-def test_silero_vad(torch, rng, engine, dtype, name, prefix):
+def test_silero_vad(torch, rng, how, dtype, name, prefix):
     path = data_file("silero-vad", name)
-    layer = fastrnn.load(path, prefix, dtype=dtype, engine=engine)
+    layer = fastrnn.load(path, prefix, dtype=dtype, **how)
     assert (layer.input_size, layer.hidden_size, layer.num_layers) == (128, 128, 1)
     twin = torch_twin(torch, fastrnn.read(path), prefix, torch.nn.LSTMCell(128, 128))
     x = np.maximum(rng.standard_normal((1000, 4, 128)), 0).astype(np.float32)  # after a ReLU
@@ -79,12 +79,12 @@ def test_silero_vad_has_two_stacks_and_load_asks_which():
         fastrnn.load(data_file("silero-vad", "silero_vad.jit"))
 
 
-@pytest.mark.parametrize(("engine", "dtype"), ENGINE_DTYPES)
-def test_uzmorph_bigru(torch, engine, dtype):
+@pytest.mark.parametrize(("how", "dtype"), ENGINES)
+def test_uzmorph_bigru(torch, how, dtype):
     """Tags of Uzbek words, a stacked bidirectional GRU: numbers, and the tag of every letter."""
     path = data_file("uzmorph-bigru", "morph_bigru.pth")
     weights = fastrnn.read(path)
-    gru = fastrnn.load(path, batch_first=True, dtype=dtype, engine=engine)
+    gru = fastrnn.load(path, batch_first=True, dtype=dtype, **how)
     assert (gru.input_size, gru.hidden_size, gru.num_layers, gru.bidirectional) == (64, 64, 2, True)
     twin = torch_twin(
         torch, weights, "gru", torch.nn.GRU(64, 64, 2, bidirectional=True, batch_first=True)
@@ -105,16 +105,14 @@ def test_uzmorph_bigru(torch, engine, dtype):
         np.testing.assert_array_equal(tags(y), tags(expected))
 
 
-@pytest.mark.parametrize(("engine", "dtype"), ENGINE_DTYPES)
-def test_g2pm(torch, engine, dtype):
+@pytest.mark.parametrize(("how", "dtype"), ENGINES)
+def test_g2pm(torch, how, dtype):
     """Readings of Chinese characters, a bidirectional LSTM over ragged sentences."""
     with data_file("g2pM", "np_ckpt.pkl").open("rb") as file:
         weights = pickle.load(file)  # a trusted package's pickle of arrays, not ours to read
     with data_file("g2pM", "char2idx.pkl").open("rb") as file:
         index = pickle.load(file)
-    lstm = fastrnn.LSTM.from_state_dict(
-        weights, "lstm", batch_first=True, dtype=dtype, engine=engine
-    )
+    lstm = fastrnn.LSTM.from_state_dict(weights, "lstm", batch_first=True, dtype=dtype, **how)
     twin = torch_twin(
         torch, weights, "lstm", torch.nn.LSTM(64, 32, bidirectional=True, batch_first=True)
     )

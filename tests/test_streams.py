@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import reference
-from conftest import ENGINE_DTYPES, SIZES, TOLERANCE
+from conftest import ENGINES, SIZES, TOLERANCE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,13 +45,13 @@ def cases(draw):
     }
 
 
-@pytest.mark.parametrize(("engine", "dtype"), ENGINE_DTYPES)
+@pytest.mark.parametrize(("how", "dtype"), ENGINES)
 @settings(max_examples=80)
 @given(case=cases(), batch_first=st.booleans())
-def test_streaming_is_the_whole_sequence_cut_any_way(engine, dtype, case, batch_first):
+def test_streaming_is_the_whole_sequence_cut_any_way(how, dtype, case, batch_first):
     layer = make(
         case["cell"], case["sizes"], case["num_layers"], case["proj_size"], dtype,
-        engine=engine, batch_first=batch_first,
+        **how, batch_first=batch_first,
     )  # fmt: skip
     batch, cuts = case["batch"], case["cuts"]
     lead = () if batch is None else (batch,)

@@ -1,0 +1,49 @@
+/* The table of instruction sets, and the choice among them. */
+#include "simd.h"
+
+#include "cpu.h"
+#include "simd_isa.h"
+
+static int always(void) { return 1; }
+
+typedef struct {
+    fr_engine engine;   /* its name is the instruction set's */
+    int (*supported)(void);
+    void (*activation)(int tanh, const float *x, float *y, size_t n);
+} isa_row;
+
+/* Adding one: a stub, a vector_*.h, an answer in cpu.c, and a row here. Slowest first. */
+static const isa_row isas[FR_ISA_COUNT] = {
+    [FR_ISA_GENERIC] = {{"generic", fr_simd_pack_generic}, always, fr_simd_activation_generic},
+#if defined(__x86_64__)
+    [FR_ISA_AVX2] = {{"avx2", fr_simd_pack_avx2}, fr_cpu_has_avx2, fr_simd_activation_avx2},
+    [FR_ISA_AVX512] = {{"avx512", fr_simd_pack_avx512}, fr_cpu_has_avx512, fr_simd_activation_avx512},
+#else
+    [FR_ISA_AVX2] = {{"avx2", 0}, 0, 0},
+    [FR_ISA_AVX512] = {{"avx512", 0}, 0, 0},
+#endif
+};
+
+const char *fr_isa_name(fr_isa isa) { return isas[isa].engine.name; }
+
+int fr_isa_supported(fr_isa isa) { return isas[isa].supported && isas[isa].supported(); }
+
+fr_isa fr_isa_best(void)
+{
+    int isa = FR_ISA_COUNT - 1;
+    while (!fr_isa_supported((fr_isa)isa))
+        isa--;
+    return (fr_isa)isa;
+}
+
+const fr_engine *fr_simd_engine(fr_isa isa) { return &isas[isa].engine; }
+
+fr_layer *fr_simd_pack(const fr_params *params, fr_isa isa)
+{
+    return params->dtype == FR_FLOAT32 ? isas[isa].engine.pack(params) : NULL;
+}
+
+void fr_simd_activation(fr_isa isa, int tanh, const float *x, float *y, size_t n)
+{
+    isas[isa].activation(tanh, x, y, n);
+}

@@ -1,0 +1,36 @@
+/* The SIMD engine: packed float32 weights, one body compiled once per instruction set.
+ *
+ *   simd.c                        the table of instruction sets; packing is dispatched from there
+ *   cpu.c                         what this CPU and OS can run
+ *   simd_{generic,avx2,avx512}.c  one stub per instruction set: its target region around the bodies
+ *   vector_{...}.h                floor 1: the few vector operations of one instruction set
+ *   activation.h                  sigmoid and tanh on those
+ *   pack.h  tile.h  cells.h  run.h  floor 2, the bodies: layout, matrix product, gates, sequence
+ *
+ * On one instruction set a row's h, c and y have the same bits whatever the batch, the row's
+ * place in it, its neighbours, the cutting of time into runs, and the alignment of the arrays.
+ */
+#ifndef FASTRNN_SIMD_H
+#define FASTRNN_SIMD_H
+
+#include "engine.h"
+
+/* Slowest first: a CPU's best is the last one it supports. */
+typedef enum { FR_ISA_GENERIC, FR_ISA_AVX2, FR_ISA_AVX512, FR_ISA_COUNT } fr_isa;
+
+fr_isa fr_isa_best(void);
+int fr_isa_supported(fr_isa isa);       /* compiled in, and this CPU and OS can run it */
+const char *fr_isa_name(fr_isa isa);    /* "generic", "avx2", "avx512" */
+
+/* The engine of a supported instruction set; its pack refuses (NULL) other dtypes than FR_FLOAT32. */
+const fr_engine *fr_simd_engine(fr_isa isa);
+
+/* Packs copies of the weights for `isa`, which must be supported.
+ * NULL when out of memory or when params->dtype is not FR_FLOAT32. */
+fr_layer *fr_simd_pack(const fr_params *params, fr_isa isa);
+
+/* sigmoid (tanh = 0) or tanh (tanh = 1) of n floats with the kernels' own code, for tests and benches.
+ * n is a multiple of 16; both arrays are aligned to 64 bytes. */
+void fr_simd_activation(fr_isa isa, int tanh, const float *x, float *y, size_t n);
+
+#endif

@@ -1,0 +1,33 @@
+/* The engine's bodies, in order, for the instruction set whose vector_*.h and macros stand before this:
+ *
+ *     ISA(name)   the name with the instruction set's suffix, for the two functions simd.c's table holds
+ */
+#include "activation.h"
+#include "pack.h"
+#include "tile.h"
+#include "cells.h"
+#include "layer.h"
+#include "run.h"
+
+fr_layer *ISA(fr_simd_pack)(const fr_params *params)
+{
+    simd_layer *l = calloc(1, sizeof *l);
+    if (!l)
+        return NULL;
+    shape_layer(l, params);
+    size_t bytes = layer_floats(l) * sizeof(float);
+    l->base = (fr_layer){scratch_bytes, run_layer, destroy_layer, bytes};
+    l->weights = aligned_alloc(ALIGNMENT, round_up(bytes, ALIGNMENT));
+    if (!l->weights) {
+        free(l);
+        return NULL;
+    }
+    pack_layer(l, params);
+    return &l->base;
+}
+
+void ISA(fr_simd_activation)(int tanh, const float *x, float *y, size_t n)
+{
+    for (size_t i = 0; i < n; i += VEC_WIDTH)
+        v_store(y + i, tanh ? v_tanh(v_load(x + i)) : v_sigmoid(v_load(x + i)));
+}

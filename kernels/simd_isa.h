@@ -1,0 +1,16 @@
+/* What each stub exports to simd.c's table. */
+#ifndef FASTRNN_SIMD_ISA_H
+#define FASTRNN_SIMD_ISA_H
+
+#include "engine.h"
+
+fr_layer *fr_simd_pack_generic(const fr_params *params);
+void fr_simd_activation_generic(int tanh, const float *x, float *y, size_t n);
+
+fr_layer *fr_simd_pack_avx2(const fr_params *params);
+void fr_simd_activation_avx2(int tanh, const float *x, float *y, size_t n);
+
+fr_layer *fr_simd_pack_avx512(const fr_params *params);
+void fr_simd_activation_avx512(int tanh, const float *x, float *y, size_t n);
+
+#endif

@@ -1,0 +1,104 @@
+/* The matrix product: rows of floats times one block of packed weights.
+ *
+ * A tile is `rows` rows by `panels` neighbouring panels, all its sums in registers:
+ *
+ *     rows    panels at once    sums in registers (AVX2)
+ *     1       4 3 2 1           8 6 4 2      bound by reading weights: all panels of the block as parallel streams
+ *     2       3 2 1             12 8 4
+ *     3       2 1               12 6
+ *     4..     1                 2 * rows     bound by multiplying: a weight vector serves every row
+ *
+ * Whatever the tile, an output is the same arithmetic: from the bias a chain of multiply-adds over the first
+ * CHAIN k's, from 0 another over the next CHAIN, and so on, each added to what is there when it ends.
+ * That is why a row has the same bits in all of them.
+ */
+
+/* Length of a chain. Shorter is more accurate (the error of one chain grows with its length) and keeps
+ * a panel's piece in L1 while the rows go by; longer ends less often. */
+#define CHAIN 128
+
+/* out (rows, ldo): sums of `panels` panels over k in [0, depth). a (rows, lda): read to exactly `depth`
+ * floats a row. w: the first panel; each is `gap` floats from the next. */
+INLINE void tile(size_t rows, size_t panels, const float *a, size_t lda, size_t depth,
+                 const float *w, size_t gap, float *out, size_t ldo)
+{
+    vec sum[TILE_ROWS][2 * BLOCK_PANELS], weight[2 * BLOCK_PANELS];
+    for (size_t k = 0; k < depth;) {
+        size_t end = depth - k < CHAIN ? depth : k + CHAIN;
+        int first = k == 0;
+        UNROLL for (size_t m = 0; m < rows; m++)
+            UNROLL for (size_t j = 0; j < 2 * panels; j++)
+                sum[m][j] = first ? v_load(w + j / 2 * gap + j % 2 * VEC_WIDTH) : v_set1(0.0f);
+        for (; k < end; k++) {
+            w += PANEL;
+#ifdef PF
+            if (rows >= PFROWS)
+            UNROLL for (size_t j = 0; j < panels; j++)
+                __builtin_prefetch(w + (panels + j) * gap, 0, PF);
+#endif
+            UNROLL for (size_t j = 0; j < 2 * panels; j++)
+                weight[j] = v_load(w + j / 2 * gap + j % 2 * VEC_WIDTH);
+            UNROLL for (size_t m = 0; m < rows; m++) {
+                vec x = v_set1(a[m * lda + k]);
+                UNROLL for (size_t j = 0; j < 2 * panels; j++)
+                    sum[m][j] = v_fma(x, weight[j], sum[m][j]);
+            }
+        }
+        UNROLL for (size_t m = 0; m < rows; m++)
+            UNROLL for (size_t j = 0; j < 2 * panels; j++) {
+                float *to = out + m * ldo + j * VEC_WIDTH;
+                v_store(to, first ? sum[m][j] : v_add(v_load(to), sum[m][j]));
+            }
+    }
+}
+
+typedef void tile_fn(const float *a, size_t lda, size_t depth, const float *w, size_t gap,
+                     float *out, size_t ldo);
+
+#define TILE(rows, panels)                                                                                  \
+    static void tile_##rows##x##panels(const float *a, size_t lda, size_t depth, const float *w, \
+                                       size_t gap, float *out, size_t ldo)                                  \
+    {                                                                                                       \
+        tile(rows, panels, a, lda, depth, w, gap, out, ldo);                                          \
+    }
+TILE(1, 1) TILE(1, 2) TILE(1, 3) TILE(1, 4)
+TILE(2, 1) TILE(2, 2) TILE(2, 3)
+TILE(3, 1) TILE(3, 2)
+TILE(4, 1)
+#if TILE_ROWS >= 6
+TILE(5, 1) TILE(6, 1)
+#endif
+#if TILE_ROWS >= 12
+TILE(7, 1) TILE(8, 1) TILE(9, 1) TILE(10, 1) TILE(11, 1) TILE(12, 1)
+#endif
+
+/* [rows - 1][panels - 1] */
+static tile_fn *const tiles[TILE_ROWS][BLOCK_PANELS] = {
+    {tile_1x1, tile_1x2, tile_1x3, tile_1x4},
+    {tile_2x1, tile_2x2, tile_2x3},
+    {tile_3x1, tile_3x2},
+    {tile_4x1},
+#if TILE_ROWS >= 6
+    {tile_5x1}, {tile_6x1},
+#endif
+#if TILE_ROWS >= 12
+    {tile_7x1}, {tile_8x1}, {tile_9x1}, {tile_10x1}, {tile_11x1}, {tile_12x1},
+#endif
+};
+
+/* out (rows, width of the block) = bias + a (rows, lda) times one block of the matrix */
+static void block_product(const matrix *m, size_t block, size_t rows, const float *a, size_t lda, float *out)
+{
+    size_t gap = panel_floats(m), width = m->gates * block_units(m, block), panels = width / PANEL;
+    size_t at_once = rows == 1 ? 4 : rows == 2 && panels == 3 ? 3 : rows <= 3 ? 2 : 1;
+    size_t count = rows <= TILE_ROWS ? 1 : (rows + TILE_ROWS - 1) / TILE_ROWS;  /* of tiles, as even as can be */
+    size_t least = count == 1 ? rows : rows / count, larger = rows - least * count;     /* tiles of least + 1 rows */
+    for (size_t p = 0, n; p < panels; p += n) {
+        n = panels - p < at_once ? panels - p : at_once;
+        const float *w = block_weights(m, block) + p * gap;
+        for (size_t t = 0, row = 0, tile_rows; t < count; t++, row += tile_rows) {
+            tile_rows = least + (t < larger);
+            tiles[tile_rows - 1][n - 1](a + row * lda, lda, m->depth, w, gap, out + row * width + p * PANEL, width);
+        }
+    }
+}

@@ -1,0 +1,32 @@
+/* Vector operations: AVX-512, 16 floats. See vector_generic.h for what each one means. */
+#include <immintrin.h>
+
+#define VEC_WIDTH 16
+#define TILE_ROWS 12    /* 12 rows x 2 vectors = 24 sums, 2 weights, broadcasts: 27 of 32 registers */
+
+typedef __m512 vec;
+
+INLINE vec v_load(const float *p) { return _mm512_load_ps(p); }
+INLINE vec v_loadu(const float *p) { return _mm512_loadu_ps(p); }
+INLINE void v_store(float *p, vec a) { _mm512_store_ps(p, a); }
+INLINE void v_storeu(float *p, vec a) { _mm512_storeu_ps(p, a); }
+INLINE vec v_set1(float a) { return _mm512_set1_ps(a); }
+INLINE vec v_add(vec a, vec b) { return _mm512_add_ps(a, b); }
+INLINE vec v_sub(vec a, vec b) { return _mm512_sub_ps(a, b); }
+INLINE vec v_mul(vec a, vec b) { return _mm512_mul_ps(a, b); }
+INLINE vec v_div(vec a, vec b) { return _mm512_div_ps(a, b); }
+INLINE vec v_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
+INLINE vec v_fnma(vec a, vec b, vec c) { return _mm512_fnmadd_ps(a, b, c); }
+INLINE vec v_min(float limit, vec a) { return _mm512_min_ps(_mm512_set1_ps(limit), a); }
+INLINE vec v_abs(vec a) { return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), a); }
+INLINE vec v_copysign(vec a, vec sign) { return _mm512_or_ps(a, _mm512_and_ps(_mm512_set1_ps(-0.0f), sign)); }
+
+INLINE vec v_zero_below(vec x, float limit, vec a)
+{
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, _mm512_set1_ps(limit), _CMP_NLT_UQ), a);
+}
+
+INLINE vec v_exponent(vec a)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), 23));
+}

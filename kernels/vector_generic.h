@@ -1,0 +1,43 @@
+/* Vector operations: GCC/clang vector extensions, 4 floats, any CPU. This file is the specification;
+ * another instruction set differs only where it fuses: v_fma and v_fnma round once there, twice here.
+ *
+ * An instruction set provides VEC_WIDTH, TILE_ROWS, `vec` and the operations below. */
+
+#define VEC_WIDTH 4
+#define TILE_ROWS 4     /* 4 rows x 2 vectors = 8 sums, 2 weights, 1 broadcast, 1 product: 12 of 16 registers */
+
+typedef float vec __attribute__((vector_size(16), may_alias));
+typedef unsigned vec_bits __attribute__((vector_size(16)));
+typedef float vec_unaligned __attribute__((vector_size(16), aligned(4), may_alias));
+
+INLINE vec v_load(const float *p) { return *(const vec *)p; }               /* p aligned to the vector */
+INLINE vec v_loadu(const float *p) { return *(const vec_unaligned *)p; }    /* any p */
+INLINE void v_store(float *p, vec a) { *(vec *)p = a; }
+INLINE void v_storeu(float *p, vec a) { *(vec_unaligned *)p = a; }
+INLINE vec v_set1(float a) { return (vec){a, a, a, a}; }
+INLINE vec v_add(vec a, vec b) { return a + b; }
+INLINE vec v_sub(vec a, vec b) { return a - b; }
+INLINE vec v_mul(vec a, vec b) { return a * b; }
+INLINE vec v_div(vec a, vec b) { return a / b; }
+INLINE vec v_fma(vec a, vec b, vec c) { return a * b + c; }
+INLINE vec v_fnma(vec a, vec b, vec c) { return c - a * b; }
+
+/* mask ? a : b, mask lanes all ones or all zeros */
+INLINE vec v_select(vec_bits mask, vec a, vec b)
+{
+    return (vec)((mask & (vec_bits)a) | (~mask & (vec_bits)b));
+}
+
+/* min(limit, a); NaN where a is NaN */
+INLINE vec v_min(float limit, vec a) { return v_select((vec_bits)(v_set1(limit) < a), v_set1(limit), a); }
+
+INLINE vec v_abs(vec a) { return (vec)((vec_bits)a & 0x7fffffffu); }
+
+/* a with the sign of `sign`; a >= 0 */
+INLINE vec v_copysign(vec a, vec sign) { return (vec)((vec_bits)a | ((vec_bits)sign & 0x80000000u)); }
+
+/* +0 where x < limit, else a (also where x is NaN) */
+INLINE vec v_zero_below(vec x, float limit, vec a) { return (vec)((vec_bits)a & ~(vec_bits)(x < v_set1(limit))); }
+
+/* the float whose sign and exponent bits are the low 9 bits of a: 2^n from a = 1.5*2^23 + 127 + n, -127 < n < 128 */
+INLINE vec v_exponent(vec a) { return (vec)((vec_bits)a << 23); }

@@ -81,6 +81,8 @@ class RecurrentLayer:
         self.dropout = dropout
         self.dtype = check_dtype(dtype, self._cell)
         self.engine = choose_engine(engine, self.dtype)
+        if isa is not None and self.engine != "simd":
+            raise ValueError(f"{self._cell}: isa={isa!r}, but the {self.engine} engine has no ISA")
         self.isa = choose_isa(isa) if self.engine == "simd" else None
         self._cell_options = cell_options
         self._weights: dict[str, Array] = {}

@@ -1,0 +1,91 @@
+"""The choice of engine and ISA: visible, forced, and refused when it cannot be."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import reference
+from fastrnn._kernels import simd_engine as simd
+
+import fastrnn
+from fastrnn.engines import available_engines, available_isas, choose_engine, choose_isa
+from fastrnn.weights import StackConfig
+
+
+def python(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_auto_is_simd_for_float32_and_blas_for_float64():
+    assert choose_engine("auto", "float32") == "simd"
+    assert choose_engine("auto", "float64") == "blas"
+    assert available_engines("float32") == ("simd", "blas")
+    assert fastrnn.LSTM(3, 4).engine == "simd"
+    assert fastrnn.LSTM(3, 4, dtype="float64").engine == "blas"
+    with pytest.raises(ValueError, match="engine='simd' does not compute in float64, expected"):
+        fastrnn.LSTM(3, 4, dtype="float64", engine="simd")
+
+
+def test_every_cpu_has_the_generic_isa_and_the_best_is_the_default():
+    assert available_isas()[0] == "generic"
+    assert available_isas()[-1] == simd.BEST
+    assert set(available_isas()) <= set(simd.ISAS)
+    assert fastrnn.GRU(3, 4, isa="generic").isa == "generic"
+    assert fastrnn.GRU(3, 4, engine="blas").isa is None
+
+
+def test_isa_is_forced_by_the_environment():
+    code = "import fastrnn; print(fastrnn.info()['isa']['chosen'], fastrnn.LSTM(3, 4).isa)"
+    for isa in available_isas():
+        assert python(code, FASTRNN_ISA=isa).stdout.split() == [isa, isa]
+    assert python(code, FASTRNN_ISA="").stdout.split() == [simd.BEST, simd.BEST]
+
+
+def test_an_isa_that_cannot_run_is_refused():
+    with pytest.raises(ValueError, match="isa='sse9': there is none of that name, expected one of"):
+        fastrnn.LSTM(3, 4, isa="sse9")
+    with pytest.raises(ValueError, match="isa='generic', but the blas engine has no ISA"):
+        fastrnn.LSTM(3, 4, engine="blas", isa="generic")
+    failed = python("import fastrnn", FASTRNN_ISA="sse9")
+    assert "ValueError: FASTRNN_ISA='sse9': there is none of that name" in failed.stderr
+
+
+@pytest.mark.skipif(
+    set(available_isas()) == set(simd.ISAS), reason="this CPU runs every ISA of the build"
+)
+def test_an_isa_beyond_this_cpu_is_refused():
+    beyond = next(isa for isa in simd.ISAS if isa not in available_isas())
+    with pytest.raises(ValueError, match=f"isa='{beyond}': this CPU cannot run it"):
+        choose_isa(beyond)
+
+
+def test_scipy_is_loaded_only_by_the_blas_engine():
+    code = """
+import sys, numpy, fastrnn
+weights = {k: numpy.zeros(s) for k, s in fastrnn.weights.StackConfig("GRU", 3, 4).shapes().items()}
+fastrnn.GRU.from_state_dict(weights, dtype="float32")(numpy.zeros((2, 3)))
+print("scipy" in sys.modules)
+fastrnn.GRU.from_state_dict(weights, engine="blas")
+print("scipy" in sys.modules)
+"""
+    assert python(code).stdout.split() == ["False", "True"]
+
+
+def test_engines_agree(rng):
+    config = StackConfig("GRU", 20, 70, num_layers=2, bidirectional=True)
+    weights = reference.random_weights(config, rng)
+    x = rng.standard_normal((60, 7, 20)).astype(np.float32)
+    blas, _ = fastrnn.GRU.from_state_dict(weights, engine="blas")(x)
+    for isa in available_isas():
+        y, _ = fastrnn.GRU.from_state_dict(weights, isa=isa)(x)
+        np.testing.assert_allclose(y, blas, rtol=0, atol=3e-6)

@@ -1,0 +1,189 @@
+"""Damaged files of every format: read, or refused with FormatError, and nothing else.
+
+Each lot of seeded mutants is read in a child process with its memory and the time of every file
+bounded. `python tests/test_fuzz_formats.py FORMAT FIRST LAST` reads the mutants of those seeds.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import struct
+import subprocess
+import sys
+import time
+import traceback
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+
+from fastrnn import formats
+from fastrnn.errors import FormatError
+
+GOLDEN = Path(__file__).parent / "data" / "formats"
+MEMORY = 384 << 20  # beyond what the process has at its start
+SECONDS = 10  # for one file; a sound one takes milliseconds
+MUTANTS = 1_000
+
+LENGTHS = [0, 1, 2, 4, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1]
+
+
+def written(write: Callable[[io.BytesIO, dict[str, np.ndarray]], None]) -> bytes:
+    with np.load(GOLDEN / "expected.npz") as truth:
+        weights = {name: truth[name] for name in truth.files if name.startswith("checkpoint.pt")}
+    file = io.BytesIO()
+    write(file, weights)
+    return file.getvalue()
+
+
+def golden(file: str) -> bytes:
+    return (GOLDEN / file).read_bytes()
+
+
+def flip(rng: random.Random, data: bytearray) -> None:
+    for _ in range(rng.choice([1, 1, 2, 8])):
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+
+
+def replace(rng: random.Random, data: bytearray) -> None:
+    for _ in range(rng.choice([1, 1, 2, 8])):
+        data[rng.randrange(len(data))] = rng.randrange(256)
+
+
+def truncate(rng: random.Random, data: bytearray) -> None:
+    del data[rng.randrange(len(data)) :]
+
+
+def insert(rng: random.Random, data: bytearray) -> None:
+    at = rng.randrange(len(data))
+    data[at:at] = rng.randbytes(rng.choice([1, 2, 8, 100]))
+
+
+def delete(rng: random.Random, data: bytearray) -> None:
+    at = rng.randrange(len(data))
+    del data[at : at + rng.choice([1, 2, 8, 100])]
+
+
+def splice(rng: random.Random, data: bytearray) -> None:
+    start, to = rng.randrange(len(data)), rng.randrange(len(data))
+    piece = data[start : start + rng.randrange(200)]
+    data[to : to + rng.choice([0, len(piece)])] = piece
+
+
+def set_length(rng: random.Random, data: bytearray) -> None:
+    size = rng.choice([1, 2, 4, 8])
+    value = rng.choice([*LENGTHS, len(data), len(data) + 1]) % 256**size
+    at = rng.randrange(max(1, len(data) - size))
+    data[at : at + size] = value.to_bytes(size, "little")
+
+
+MUTATIONS = [flip, replace, truncate, insert, delete, splice, set_length]
+
+
+def mutate(rng: random.Random, data: bytes) -> bytes:
+    changed = bytearray(data)
+    for _ in range(rng.choice([1, 1, 1, 2, 4])):
+        if changed:
+            rng.choice(MUTATIONS)(rng, changed)
+    return bytes(changed)
+
+
+def mutate_record(rng: random.Random, data: bytes) -> bytes:
+    """Mutate records of a zip archive, and write it again with sound checksums and directory."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(buffer, "w") as new:
+        names = old.namelist()
+        chosen = [name for name in names if name.endswith((".pkl", ".npy"))] or names
+        target = rng.choice(chosen + names[:1])
+        for name in names:
+            record = old.read(name)
+            new.writestr(name, mutate(rng, record) if name == target else record)
+    return buffer.getvalue()
+
+
+def mutate_header(rng: random.Random, data: bytes) -> bytes:
+    """Mutate the start of a file, where its header is, and half of the time mend its length."""
+    (length,) = struct.unpack("<Q", data[:8])
+    header = mutate(rng, data[8 : 8 + length])
+    if rng.random() < 0.5:
+        length = len(header)
+    return struct.pack("<Q", length) + header + data[8 + struct.unpack("<Q", data[:8])[0] :]
+
+
+def mutate_pickle(rng: random.Random, data: bytes) -> bytes:
+    """Mutate the first part of a file, where its pickles are."""
+    cut = min(len(data), 4000)
+    return mutate(rng, data[:cut]) + data[cut:]
+
+
+Mutator = Callable[[random.Random, bytes], bytes]
+FORMATS: dict[str, tuple[Callable[[], bytes], list[Mutator]]] = {
+    "zip": (lambda: golden("checkpoint.pt"), [mutate, mutate_record, mutate_record]),
+    "module": (lambda: golden("module.pt"), [mutate, mutate_record, mutate_record]),
+    "torchscript": (lambda: golden("script.pt"), [mutate, mutate_record, mutate_record]),
+    "legacy": (lambda: golden("checkpoint_legacy.pt"), [mutate, mutate_pickle]),
+    "safetensors": (lambda: written(formats.safetensors.write), [mutate, mutate_header]),
+    "npz": (lambda: written(formats.npz.write), [mutate, mutate_record]),
+    "npz deflated": (lambda: golden("expected.npz"), [mutate, mutate_record]),
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits its memory as Linux does")
+@pytest.mark.parametrize("name", FORMATS)
+def test_damaged_files_are_read_or_refused(name):
+    # One BLAS thread: each reserves address space, which the limit counts.
+    environment = {
+        **os.environ,
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    done = subprocess.run(
+        [sys.executable, __file__, name, "0", str(MUTANTS)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    read, refused = map(int, done.stdout.split())
+    assert read + refused == MUTANTS
+    assert refused > MUTANTS // 10
+
+
+def read_mutants(name: str, first: int, last: int) -> None:
+    import resource
+
+    make, mutators = FORMATS[name]
+    sound = make()
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    refused = 0
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "mutant"
+        for seed in range(first, last):
+            rng = random.Random(f"{name} {seed}")
+            path.write_bytes(rng.choice(mutators)(rng, sound))
+            started = time.perf_counter()
+            try:
+                found = formats.contents(path)
+                assert all(type(array) is np.ndarray for array in found.weights.values())
+            except FormatError as error:
+                refused += 1
+                assert str(error).startswith(f"{path}: ")
+                assert len(str(error)) < 2000
+            except BaseException:
+                print(f"seed {seed}:\n{traceback.format_exc()}")
+                sys.exit(1)
+            assert time.perf_counter() - started < SECONDS, f"seed {seed} took too long"
+    print(last - first - refused, refused)
+
+
+if __name__ == "__main__":
+    read_mutants(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

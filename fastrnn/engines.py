@@ -1,8 +1,9 @@
 """Where `engine=` and `isa=` are chosen.
 
 An engine packs the weights of a stack and runs it. The SIMD engine comes in one form for each
-instruction set (ISA); the environment variable FASTRNN_ISA, read at import, chooses for layers that
-do not say. The BLAS engine is imported when first used: it is what loads SciPy.
+instruction set (ISA). FASTRNN_ISA, read from the environment at import, chooses for layers that do
+not say; if it cannot be had, the first of them refuses. The BLAS engine is imported when first
+used: it is what loads SciPy.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from fastrnn._kernels.core import Stack
 from fastrnn.weights import StackConfig
 
 ENGINES = ("auto", "simd", "blas")
+FORCED_ISA = os.environ.get("FASTRNN_ISA")
 
 
 def available_engines(dtype: npt.DTypeLike) -> tuple[str, ...]:
@@ -50,7 +52,7 @@ def choose_engine(engine: str, dtype: npt.DTypeLike) -> str:
     return available[0] if engine == "auto" else engine
 
 
-def choose_isa(isa: str | None, what: str = "isa") -> str:
+def choose_isa(isa: str | None) -> str:
     """Return the instruction set that `isa` means: None takes FASTRNN_ISA, or else the fastest.
 
     Raises
@@ -58,18 +60,13 @@ def choose_isa(isa: str | None, what: str = "isa") -> str:
     ValueError
         For one that is unknown, or that this CPU cannot run.
     """
-    if isa is None:
-        return DEFAULT_ISA
-    if isa not in simd.ENGINES:
-        known = "this CPU cannot run it" if isa in simd.ISAS else "there is none of that name"
+    chosen, what = (isa, "isa") if isa is not None else (FORCED_ISA or simd.BEST, "FASTRNN_ISA")
+    if chosen not in simd.ENGINES:
+        known = "this CPU cannot run it" if chosen in simd.ISAS else "there is none of that name"
         raise ValueError(
-            f"{what}={isa!r}: {known}, expected one of " + ", ".join(map(repr, simd.ENGINES))
+            f"{what}={chosen!r}: {known}, expected one of " + ", ".join(map(repr, simd.ENGINES))
         )
-    return isa
-
-
-DEFAULT_ISA = simd.BEST
-DEFAULT_ISA = choose_isa(os.environ.get("FASTRNN_ISA") or None, "FASTRNN_ISA")
+    return chosen
 
 
 def pack(
@@ -80,7 +77,10 @@ def pack(
     reset_after: bool = True,
     nonlinearity: str = "tanh",
 ) -> Stack:
-    """Pack `weights`, named and shaped as `config.shapes()` says, for the SIMD engine's `isa`, or for BLAS if None."""
+    """Pack `weights`, named and shaped as `config.shapes()` says.
+
+    For the SIMD engine with `isa`, or for the BLAS engine if that is None.
+    """
     if isa is not None:
         capsule = simd.ENGINES[isa]
     else:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastrnn.engines import DEFAULT_ISA, available_engines, available_isas
+from fastrnn.engines import available_engines, available_isas, choose_isa
 from fastrnn.version import __version__
 
 
@@ -41,7 +41,7 @@ def info() -> dict[str, Any]:
         "engines": {
             dtype: list(available_engines(np.dtype(dtype))) for dtype in ("float32", "float64")
         },
-        "isa": {"chosen": DEFAULT_ISA, "available": list(available_isas())},
+        "isa": {"chosen": choose_isa(None), "available": list(available_isas())},
         "blas": {
             "name": blas["name"],
             "version": blas["version"],

@@ -115,7 +115,7 @@ def infer_config(weights: Mapping[str, Any], prefix: str = "") -> StackConfig:
     where = f"{prefix.rstrip('.')}." if prefix else ""
     for name in ("weight_ih_l0", "weight_hh_l0"):
         if name not in found:
-            others = [repr(p) for p in stack_prefixes(weights)]
+            others = [repr(p) for p in stack_prefixes(weights) if p != prefix.rstrip(".")]
             there = f"; recurrent weights are under {', '.join(others)}" if others else ""
             raise ValueError(f"{where}{name} is missing{there}")
     shapes = {name: tuple(np.shape(value)) for name, value in found.items()}

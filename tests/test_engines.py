@@ -56,7 +56,7 @@ def test_an_isa_that_cannot_run_is_refused():
         fastrnn.LSTM(3, 4, isa="sse9")
     with pytest.raises(ValueError, match="isa='generic', but the blas engine has no ISA"):
         fastrnn.LSTM(3, 4, engine="blas", isa="generic")
-    failed = python("import fastrnn", FASTRNN_ISA="sse9")
+    failed = python("import fastrnn; fastrnn.LSTM(3, 4)", FASTRNN_ISA="sse9")
     assert "ValueError: FASTRNN_ISA='sse9': there is none of that name" in failed.stderr
 
 

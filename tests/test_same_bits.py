@@ -6,6 +6,8 @@ neighbours, the cutting of time into calls, stream or whole, alignment, `out=`, 
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import reference
@@ -82,7 +84,7 @@ def test_any_cut_of_time_stream_or_whole(isa, cell, options, proj_size, sizes, b
     y, state = layer(x)
     stream, stepped = layer.stream(batch), layer.stream(batch)
     bounds = [0, *sorted(min(cut, steps) for cut in cuts), steps]
-    ran = [stream.run(x[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+    ran = [stream.run(x[a:b]) for a, b in pairwise(bounds)]
     np.testing.assert_array_equal(np.concatenate(ran), y)
     np.testing.assert_array_equal([stepped.step(frame) for frame in x], y)
     for ours in (stream.state, stepped.state):

@@ -1,0 +1,120 @@
+"""The `fastrnn` command. Each of its commands is a module beside this one."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from fastrnn.cli import convert, demo, info, inspect, verify
+from fastrnn.cli.output import NO, USAGE, CommandError, complain, printable
+from fastrnn.engines import choose_isa
+from fastrnn.errors import FormatError
+from fastrnn.version import __version__
+
+INTERRUPTED, PIPE_CLOSED = 130, 141  # as a shell reports SIGINT and SIGPIPE
+
+_EPILOG = """\
+exit codes:
+  0    done; for verify and demo: the figures agree
+  1    the answer is no: the file is damaged or holds no such weights, the figures differ
+  2    a wrong command line, or a file that cannot be opened or written
+  130  interrupted
+
+--json prints one JSON object on stdout and nothing else there. Files are never executed:
+what a pickle wants to run is listed by `fastrnn inspect`, not run.
+
+examples:
+  fastrnn inspect model.pt
+  fastrnn convert checkpoint.pt encoder.safetensors --prefix model.encoder
+  fastrnn verify model.pt && echo same answers
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors quote the command line without driving the terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage and the error on stderr, and exit with 2."""
+        super().error(printable(message))
+
+
+def make_parser() -> Parser:
+    """Return the parser of the whole command line; `run` of what it parses is the command."""
+    parser = Parser(
+        prog="fastrnn",
+        description="Run LSTM, GRU and RNN models trained in PyTorch, on CPUs, without PyTorch.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"fastrnn {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for command in (inspect, convert, verify, demo, info):
+        command.add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that `argv` (sys.argv if None) says, and return its exit code."""
+    code, message = _outcome(argv)
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where an error can still be told
+    except OSError as error:
+        _drop_stdout()
+        code, message = _told(error)
+    if message:
+        complain(message)
+    return code
+
+
+def _outcome(argv: Sequence[str] | None) -> tuple[int, str]:
+    """Run the command, and return its exit code and what to complain of, if anything."""
+    try:
+        return _run(argv), ""
+    except KeyboardInterrupt:
+        return INTERRUPTED, ""
+    except CommandError as error:
+        return error.code, str(error)
+    except FormatError as error:
+        return NO, str(error)
+    except MemoryError as error:
+        return NO, f"not enough memory{f': {error}' if str(error) else ''}"
+    except OSError as error:
+        return _told(error)
+
+
+def _told(error: OSError) -> tuple[int, str]:
+    if isinstance(error, BrokenPipeError):  # the reader has what it wanted
+        return PIPE_CLOSED, ""
+    where = f"{error.filename}: " if error.filename is not None else ""
+    return USAGE, f"{where}{error.strerror or error}"
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    parser = make_parser()
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit as done:  # --help, --version, or usage, which argparse has told
+        return int(done.code or 0)
+    if not hasattr(args, "run"):
+        parser.print_help(sys.stderr)
+        return USAGE
+    try:
+        choose_isa(None)
+    except ValueError as error:  # of the environment variable FASTRNN_ISA
+        raise CommandError(str(error), USAGE) from None
+    return int(args.run(args))
+
+
+def _drop_stdout() -> None:
+    """Send what is still buffered for stdout nowhere: Python flushes it at exit."""
+    try:
+        descriptor = sys.stdout.fileno()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+    except (AttributeError, OSError, ValueError):
+        pass  # stdout is closed, or no file

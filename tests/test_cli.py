@@ -1,0 +1,299 @@
+"""The command as a whole: its parser, exit codes, errors, and the shell around it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_files import stack_weights
+
+import fastrnn
+from fastrnn.cli import main
+from fastrnn.cli.output import CommandError, ProgressBar, plural, printable, say, say_table, size
+from fastrnn.formats import write
+from fastrnn.weights import StackConfig
+
+# A buffered stdout, whose errors come late.
+SHELL = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+COMMANDS = ("inspect", "convert", "verify", "demo", "info")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "model.npz"
+    write(path, stack_weights("encoder.lstm", StackConfig("LSTM", 3, 4)))
+    return path
+
+
+def fastrnn_process(*args: str | os.PathLike[str], **options) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "fastrnn", *map(os.fspath, args)]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": SHELL} | options
+    return subprocess.run(command, text=True, timeout=120, **streams)
+
+
+def test_help_names_every_command_and_the_exit_codes(capsys):
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"    {command} " in out for command in COMMANDS)
+    assert "exit codes:" in out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command, capsys):
+    assert main([command, "--help"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"usage: fastrnn {command}")
+    assert "--json" in out
+    assert err == ""
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"fastrnn {fastrnn.__version__}\n"
+
+
+def test_without_a_command_help_goes_to_stderr(capsys):
+    assert main([]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "commands:" in err
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["train"], ["inspect"], ["inspect", "a", "b"], ["verify", "--depth", "3"], ["convert", "a"]],
+)
+def test_wrong_usage_is_2_and_names_the_fault(argv, capsys):
+    assert main(argv) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("usage: fastrnn")
+    assert "error: " in err
+
+
+def test_usage_errors_do_not_drive_the_terminal(capsys):
+    assert main(["inspect", "a", "\x1b[31mb"]) == 2
+    err = capsys.readouterr().err
+    assert "\x1b" not in err
+    assert "\\x1b[31mb" in err
+
+
+@pytest.mark.parametrize("command", ["inspect", "verify", "convert", "demo"])
+def test_a_missing_file_is_2_in_one_line(command, tmp_path, capsys):
+    missing = str(tmp_path / "no.pt")
+    arguments = {"convert": [missing, str(tmp_path / "out.npz")], "demo": ["--text", missing]}
+    assert main([command, *arguments.get(command, [missing])]) == 2
+    out, err = capsys.readouterr()
+    assert err == f"fastrnn: error: {missing}: No such file or directory\n"
+    assert out == ""
+
+
+def test_a_directory_is_2(tmp_path, capsys):
+    assert main(["inspect", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"fastrnn: error: {tmp_path}: Is a directory\n"
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may open any file"
+)
+def test_a_file_that_may_not_be_opened_is_2(model, capsys):
+    model.chmod(0)
+    assert main(["inspect", str(model)]) == 2
+    assert capsys.readouterr().err == f"fastrnn: error: {model}: Permission denied\n"
+
+
+@pytest.mark.parametrize("content", [b"", b"hello, world\n" * 9, b"\x80\x02garbage", b"PK\3\4" * 9])
+@pytest.mark.parametrize("command", ["inspect", "verify"])
+def test_a_file_that_holds_no_weights_is_1_in_one_line(command, content, tmp_path, capsys):
+    path = tmp_path / "model.pt"
+    path.write_bytes(content)
+    assert main([command, str(path), "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"fastrnn: error: {path}: ")
+    assert err.count("\n") == 1
+
+
+def test_names_of_files_do_not_drive_the_terminal(tmp_path, capsys):
+    path = tmp_path / "\x1b[31mred\r\n\u202egnp.npz"
+    assert main(["inspect", str(path)]) == 2
+    err = capsys.readouterr().err
+    assert err.endswith("\\x1b[31mred\\r\\n\\u202egnp.npz: No such file or directory\n")
+    write(path, {"x": np.zeros(3)})
+    assert main(["inspect", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "\\x1b[31mred\\r\\n\\u202egnp.npz: npz" in out
+    assert printable(out.replace("\n", "")) == out.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, ""),
+        (MemoryError(), 1, "fastrnn: error: not enough memory\n"),
+        (BrokenPipeError(), 141, ""),
+        (fastrnn.FormatError("a.pt: broken"), 1, "fastrnn: error: a.pt: broken\n"),
+        (OSError(5, "Input/output error", "a.pt"), 2, "fastrnn: error: a.pt: Input/output error\n"),
+        (CommandError("a.pt: no", 2), 2, "fastrnn: error: a.pt: no\n"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
+)
+def test_what_stops_a_command_becomes_a_code_and_at_most_a_line(
+    raised, code, said, monkeypatch, capsys
+):
+    def stop(path):
+        raise raised
+
+    monkeypatch.setattr("fastrnn.cli.inspect.contents", stop)
+    assert main(["inspect", "a.pt"]) == code
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", said)
+
+
+def test_what_was_said_before_an_error_is_kept(model, tmp_path):
+    script = (
+        "import sys; from fastrnn.cli import main; main(['inspect', sys.argv[1]]); "
+        "main(['inspect', sys.argv[2]]); main(['--version'])"
+    )
+    command = [sys.executable, "-c", script, model, tmp_path / "no.pt"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=SHELL)
+    assert done.stdout.startswith(f"{model}: npz")
+    assert done.stdout.endswith(f"fastrnn {fastrnn.__version__}\n")
+    assert done.stderr.endswith("No such file or directory\n")
+
+
+def test_a_bug_is_not_hidden(monkeypatch):
+    monkeypatch.setattr("fastrnn.cli.inspect.contents", lambda path: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["inspect", "a.pt"])
+
+
+def test_info_is_that_of_the_library(capsys):
+    assert main(["info", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == fastrnn.info()
+    assert main(["info"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(fastrnn.info())
+    assert lines[0].split() == ["version", fastrnn.__version__]
+
+
+# In a shell
+
+
+def test_module_run_says_what_main_returns(model):
+    done = fastrnn_process("inspect", model)
+    assert done.returncode == 0
+    assert "encoder.lstm  LSTM(3, 4)" in done.stdout
+    assert done.stderr == ""
+
+
+def test_no_traceback_for_a_mistake(tmp_path):
+    bad = tmp_path / "bad.pt"
+    bad.write_bytes(b"\x80\x04no")
+    for argv, code in ((["inspect", bad], 1), (["verify", tmp_path], 2), (["convert", bad], 2)):
+        done = fastrnn_process(*argv)
+        assert done.returncode == code
+        assert done.stdout == ""
+        assert "error: " in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["inspect"], ["--help"]])
+def test_a_reader_that_goes_away_is_met_with_silence(arguments, model):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    file = [model] if arguments == ["inspect"] else []
+    done = fastrnn_process(*arguments, *file, stdout=write_end)
+    os.close(write_end)
+    assert done.returncode == 141
+    assert done.stderr == ""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_a_full_disk_is_told_once(model):
+    with open("/dev/full", "w") as full:
+        done = fastrnn_process("inspect", model, stdout=full)
+    assert done.returncode == 2
+    assert done.stderr == "fastrnn: error: No space left on device\n"
+
+
+def test_a_terminal_of_few_letters_is_no_error(tmp_path):
+    path = tmp_path / "модель.npz"
+    write(path, {"вес": np.zeros(2)})
+    done = fastrnn_process("inspect", path, env={**SHELL, "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0
+    assert "\\u0432\\u0435\\u0441" in done.stdout
+
+
+# What commands print with
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("encoder.lstm", "encoder.lstm"),
+        ("модель ✓", "модель ✓"),
+        ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+        ("a\nb\tc\r", "a\\nb\\tc\\r"),
+        ("\x9b31m", "\\x9b31m"),
+        ("\u202egnp", "\\u202egnp"),
+        ("\udcff", "\\udcff"),
+    ],
+)
+def test_printable(text, shown):
+    assert printable(text) == shown
+
+
+def test_say_prints_one_line_whatever_is_in_it(capsys):
+    say("a\nb\x1b[2J")
+    assert capsys.readouterr().out == "a\\nb\\x1b[2J\n"
+
+
+def test_tables_are_aligned_as_printed(capsys):
+    say_table([("a", "b"), ("\x1b", "c"), ("long name", "")])
+    assert capsys.readouterr().out == "  a          b\n  \\x1b       c\n  long name\n"
+
+
+def test_sizes_and_counts():
+    assert [size(n) for n in (0, 999, 1000, 1_260_000, 10**10, 5 * 10**15)] == [
+        "0 bytes",
+        "999 bytes",
+        "1.0 kB",
+        "1.3 MB",
+        "10.0 GB",
+        "5000.0 TB",
+    ]
+    assert [plural(n, "stack") for n in (0, 1, 2000)] == ["0 stacks", "1 stack", "2,000 stacks"]
+
+
+@pytest.mark.parametrize(("terminal", "wanted"), [(True, True), (True, False), (False, True)])
+def test_progress_is_drawn_on_a_terminal_and_gone_at_the_end(terminal, wanted, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    with ProgressBar("scoring", wanted=wanted) as progress:
+        for done in range(1, 100):
+            progress(done, 100)
+    out, err = capsys.readouterr()
+    assert out == ""
+    if terminal and wanted:
+        assert err.startswith("\rscoring [")
+        assert err.endswith("\r\x1b[K")
+    else:
+        assert err == ""
+
+
+def test_a_wrong_fastrnn_isa_is_a_mistake_not_a_traceback(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "fastrnn", "info"],
+        env={**os.environ, "FASTRNN_ISA": "sse9"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("fastrnn: error: FASTRNN_ISA='sse9': there is none of that name")
+    assert done.stderr.count("\n") == 1

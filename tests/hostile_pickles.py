@@ -6,6 +6,7 @@ import pickle
 import struct
 
 DEPTH = 1_000_000
+MANY = 100_000
 
 # What an executed pickle would leave behind: a file named so in the working directory, or a module.
 CANARY = "canary"
@@ -47,7 +48,7 @@ def doubled(times: int) -> bytes:
 
 
 TOUCH = f"touch {CANARY}"
-OPENS = f"open({CANARY!r}, 'w')"
+OPENS = f"open({CANARY!r}, 'w').close()"
 
 # Calls: whatever reads one must not execute it.
 CALLS: dict[str, bytes] = {
@@ -58,7 +59,7 @@ CALLS: dict[str, bytes] = {
     "__builtin__.eval": calls("__builtin__", "eval", OPENS),
     "builtins.open": calls("builtins", "open", CANARY, "w"),
     "pathlib": calls("pathlib", "Path.touch", CANARY),
-    "numpy.fromfile": calls("numpy", "save", CANARY),
+    "numpy.save": calls("numpy", "save", CANARY),
     "import": named(CANARY, "Net") + b")R",
     "import of a package's part": named(f"{CANARY}.models", "Net") + b")\x81}b",
     "STACK_GLOBAL": text("os") + text("system") + b"\x93" + text(TOUCH) + b"\x85R",
@@ -126,7 +127,7 @@ SHAPES: dict[str, bytes] = {
     "EXT1": b"\x82\1",
     "EXT4": b"\x84" + struct.pack("<i", 1),
     "out-of-band buffer": b"\x97\x98",
-    "text opcodes": b"(lp0\nI1\na",
+    "opcodes of protocol 0": b"(lp0\nI1\na",
     "INT of 10,000 digits": b"I" + b"9" * 10_000 + b"\n",
     "LONG4 of 2 GiB": b"\x8b" + struct.pack("<i", 2**31 - 1),
     "LONG4 below zero": b"\x8b" + struct.pack("<i", -1),
@@ -146,19 +147,17 @@ SHAPES: dict[str, bytes] = {
     "two lists in each other": b"]q\0]q\1h\0ah\0h\1a",
     "tuples, deep": _NESTED_TUPLE,
     "lists, deep": b"]" * DEPTH + b"a" * (DEPTH - 1),
-    "dicts, deep": b"}K\0" * DEPTH + b"}" + b"s" * DEPTH,
-    "objects, deep": named("a", "B") + b"q\0" + b"h\0)\x81" * 300_000 + b"b" * 299_999,
-    "reduces, deep": (named("a", "B") + b"q\0" + b"h\0" * DEPTH + b")" + b"R" * DEPTH),
-    "a key that hashes for ever": b"}" + _NESTED_TUPLE + b"K\0s",
+    "dicts, deep": b"}K\0" * MANY + b"}" + b"s" * MANY,
+    "objects, deep": named("a", "B") + b"q\0" + b"h\0)\x81" * MANY + b"b" * (MANY - 1),
+    "reduces, deep": (named("a", "B") + b"q\0" + b"h\0" * MANY + b")" + b"R" * MANY),
+    "a key that hashes deep": b"}" + b")" + b"\x85" * MANY + b"K\0s",
     "a key with 2**60 leaves": b"}" + b")" + b"2\x86" * 60 + b"K\0s",
     "keys of one hash": b"}(%bu"
     % b"".join(
         b"\x8a\x0e" + ((2**61 - 1) * i).to_bytes(14, "little") + b"K\0" for i in range(50_000)
     ),
     "billion laughs": doubled(60),
-    "marks": b"(" * 3_000_000,
-    "empty lists": b"]" * 3_000_000,
-    "memo slots": b"N" + b"\x94" * 3_000_000,
+    "lists, memo slots and marks": b"]\x94(" * 700_000,
     "one text as bytes, often": named("_codecs", "encode")
     + b"q\0"
     + text("x" * 1_000_000)
@@ -166,12 +165,21 @@ SHAPES: dict[str, bytes] = {
     + b"\x86q\1"
     + b"h\0h\1R" * 100_000,
     "one dict copied often": named("collections", "OrderedDict")
-    + b"q\0](%be\x85q\1" % b"".join(b"M%bK\1\x86" % struct.pack("<H", i) for i in range(60_000))
+    + b"q\0](%be\x85q\1" % b"".join(b"M%bK\1\x86" % struct.pack("<H", i) for i in range(20_000))
     + b"h\0h\1R" * 100_000,
-    "a shape of a million, often": named("torch._utils", "_rebuild_tensor_v2")
+    "one pair, often, copied often": named("collections", "OrderedDict")
+    + b"q\0](K\0K\0\x86q\2%be\x85q\1" % (b"h\2" * 100_000)
+    + b"h\0h\1R" * 100_000,
+    "one old string as an array, often": named("numpy._core.numeric", "_frombuffer")
+    + b"q\0(T" + _U4(1_000_000) + b"x" * 1_000_000 + named("numpy", "dtype") + text("u1") + b"\x85R"
+    + b"K\1\x85" + text("C") + b"tq\1" + b"h\0h\1R" * 100_000 + b"N",
+    "one long text as an array, often": named("numpy._core.numeric", "_frombuffer")
+    + b"q\0(" + text("x" * 1_000_000) + named("numpy", "dtype") + text("u1") + b"\x85R"
+    + b"K\1\x85" + text("C") + b"tq\1" + b"h\0h\1R" * 100_000 + b"N",
+    "a shape of many dimensions, often": named("torch._utils", "_rebuild_tensor_v2")
     + b"q\0("
     + b"(" + text("storage") + named("torch", "FloatStorage") + text("0") + text("cpu") + b"K\1tQ"
-    + b"K\0(" + b"K\1" * 1_000_000 + b"t2NNtq\1"
+    + b"K\0(" + b"K\1" * 200_000 + b"t2NNtq\1"
     + b"h\0h\1R" * 100_000,
     "a long key above many": b"}%b}(%bus"
     % (text("k" * 900), b"".join(text(str(i)) + b"]" for i in range(30_000))),

@@ -1,0 +1,53 @@
+"""What a file was found to hold, and how it is put together tensor by tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fastrnn.errors import FormatError
+from fastrnn.formats.flatten import check_name
+from fastrnn.formats.source import Budget, shown
+
+# What a name and an array object take beside the array's data, roughly.
+_ENTRY_BYTES = 512
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file holds.
+
+    format: "torch zip", "torch legacy", "torchscript", "pickle", "safetensors" or "npz".
+    weights: every readable tensor by its name, in the order of the file. Names that share memory
+        in the file (tied weights) share one array.
+    foreign: the sorted names of classes and functions that its pickle refers to and that mean
+        nothing here ("mypkg.models.Net"). They were neither imported nor called.
+    skipped: the tensors that could not be read, by name, and why ("is quantized: ...").
+    """
+
+    format: str
+    weights: dict[str, np.ndarray] = field(default_factory=dict)
+    foreign: tuple[str, ...] = ()
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def add(self, name: str, make: Callable[[], np.ndarray | str], budget: Budget) -> None:
+        """Add tensor `name`: the array that `make` returns, or its reason why there is none.
+
+        Raises:
+            FormatError: the name is impossible or taken by another tensor, or `make` raises one;
+                its message then starts with the tensor's name.
+        """
+        check_name(name)
+        budget.take(_ENTRY_BYTES)
+        try:
+            made = make()
+        except FormatError as error:
+            raise FormatError(f"tensor {shown(name)} {error}") from None
+        if name in self.skipped or self.weights.get(name, made) is not made:
+            raise FormatError(f"two different tensors are named {shown(name)}")
+        if isinstance(made, str):
+            self.skipped[name] = made
+        else:
+            self.weights[name] = made

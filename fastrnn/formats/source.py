@@ -1,0 +1,141 @@
+"""The file being read: bounded reads of it, and how much memory its size justifies.
+
+Nothing is memory-mapped: a mapped file that another process truncates kills the reader.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import zlib
+from typing import BinaryIO, Protocol
+
+from fastrnn.errors import FormatError
+
+ALLOWANCE_FACTOR = 8
+ALLOWANCE_BYTES = 64 << 20
+_CHUNK = 1 << 20
+
+
+class Budget:
+    """Bytes that may still be made from one file: 8 times its size and 64 MiB more at the start.
+
+    bfloat16 widened to float32 takes 2 times the file's bytes, deflated .npz entries and expanded
+    tensors more. What a file asks for past this is refused before it is allocated.
+    """
+
+    def __init__(self, file_size: int) -> None:
+        self.allowed = ALLOWANCE_FACTOR * file_size + ALLOWANCE_BYTES
+        self.left = self.allowed
+
+    def take(self, nbytes: int) -> None:
+        """Count `nbytes` as made; FormatError where that is more than is left."""
+        if nbytes > self.left:
+            raise FormatError(
+                f"would take more memory than the file's size justifies: {shown(nbytes)} bytes "
+                f"more, after {self.allowed - self.left} of the {self.allowed} allowed "
+                f"({ALLOWANCE_FACTOR} times the file and {ALLOWANCE_BYTES >> 20} MiB)"
+            )
+        self.left -= nbytes
+
+
+class Blob(Protocol):
+    """A run of bytes that a tensor is cut from: part of the file, or bytes already in memory."""
+
+    size: int
+
+    def into(self, offset: int, target: memoryview) -> None:
+        """Fill `target` (flat, bytes) from `offset` on; FormatError where the bytes run out."""
+
+
+class Bytes:
+    """A Blob over bytes in memory."""
+
+    __slots__ = ("data", "size")
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.size = data, len(data)
+
+    def into(self, offset: int, target: memoryview) -> None:
+        """Fill `target`, as Blob says."""
+        check_range("the data", offset, len(target), self.size)
+        target[:] = memoryview(self.data)[offset : offset + len(target)]
+
+
+class Part:
+    """A Blob over `size` bytes of the file from `start` on."""
+
+    def __init__(self, source: Source, start: int, size: int) -> None:
+        check_range("the file", start, size, source.size)
+        self.source, self.start, self.size = source, start, size
+
+    def into(self, offset: int, target: memoryview) -> None:
+        """Fill `target`, as Blob says."""
+        check_range("the data", offset, len(target), self.size)
+        self.source.into(self.start + offset, target)
+
+    def crc32(self) -> int:
+        """The CRC-32 of all of it, read piece by piece."""
+        crc = 0
+        for offset in range(0, self.size, _CHUNK):
+            step = min(_CHUNK, self.size - offset)
+            crc = zlib.crc32(self.source.at(self.start + offset, step), crc)
+        return crc
+
+
+class Source:
+    """An open regular file and its size in bytes, as they were when it was opened."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise FormatError("not a regular file")
+        self.file = file
+        self.size = status.st_size
+        self.budget = Budget(self.size)
+
+    def at(self, offset: int, nbytes: int) -> bytes:
+        """The `nbytes` bytes from `offset` on; FormatError where the file has not so many."""
+        check_range("the file", offset, nbytes, self.size)
+        self.file.seek(offset)
+        data = self.file.read(nbytes)
+        if len(data) != nbytes:
+            raise FormatError("the file became shorter while it was read")
+        return data
+
+    def into(self, offset: int, target: memoryview) -> None:
+        """Fill `target` (flat, bytes) from `offset` on, as `at` does."""
+        check_range("the file", offset, len(target), self.size)
+        self.file.seek(offset)
+        done = 0
+        while done < len(target):
+            count = self.file.readinto(target[done:])  # type: ignore[attr-defined]
+            if not count:
+                raise FormatError("the file became shorter while it was read")
+            done += count
+
+
+def check_range(what: str, offset: int, nbytes: int, size: int) -> None:
+    """FormatError unless 0 <= offset <= offset + nbytes <= size."""
+    if offset < 0 or nbytes < 0 or offset + nbytes > size:
+        raise FormatError(
+            f"truncated or damaged: {what} has {size} bytes, "
+            f"wanted {shown(nbytes)} from {shown(offset)} on"
+        )
+
+
+def shown(value: object) -> str:
+    """`value` for a message: bounded in length, whatever a hostile file made of it."""
+    if value is None or isinstance(value, (bool, float)):
+        return repr(value)
+    if isinstance(value, int):
+        return repr(value) if value.bit_length() <= 64 else f"an int of {value.bit_length()} bits"
+    if isinstance(value, (str, bytes)):
+        return repr(value) if len(value) <= 80 else f"{value[:80]!r}..."
+    if isinstance(value, tuple) and len(value) <= 8 and all(map(_is_plain, value)):
+        return "(" + ", ".join(map(shown, value)) + ")"
+    return f"a {type(value).__name__}"
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, (int, str))

@@ -1,0 +1,68 @@
+"""Zip archives of PyTorch: torch.save since 1.6, and TorchScript (torch.jit.save) since 1.4.
+
+ROOT/data.pkl is a pickle whose tensors refer to the records ROOT/data/KEY, each one storage. A
+TorchScript archive has ROOT/constants.pkl and ROOT/constants/KEY too. ROOT is any one directory.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+
+from fastrnn.errors import FormatError
+from fastrnn.formats import torchtensors
+from fastrnn.formats.inert import Storage
+from fastrnn.formats.inventory import Contents
+from fastrnn.formats.source import Blob, shown
+from fastrnn.formats.unpickle import Unpickler
+from fastrnn.formats.ziparchive import ZipArchive
+
+_DATA = re.compile(r"([^/]+/)?data\.pkl")
+_BYTE_ORDERS = {b"little": "<", b"big": ">"}
+
+
+def root_of(archive: ZipArchive) -> str | None:
+    """The directory with data.pkl in it, with its slash; None where there is none or several."""
+    roots = [name[: -len("data.pkl")] for name in archive.records if _DATA.fullmatch(name)]
+    return roots[0] if len(roots) == 1 else None
+
+
+def contents(archive: ZipArchive, root: str) -> Contents:
+    """Every tensor of the archive.
+
+    The constants of TorchScript code are named as the code names them, CONSTANTS.c0 and so on: a
+    frozen module has its weights there.
+
+    Raises:
+        FormatError: the archive or its pickle is damaged.
+    """
+    script = f"{root}constants.pkl" in archive.records
+    order = "<"
+    if f"{root}byteorder" in archive.records:
+        mark = archive.read(f"{root}byteorder")
+        if mark not in _BYTE_ORDERS:
+            raise FormatError(
+                f"its byteorder record is {shown(mark)}, expected b'little' or b'big'"
+            )
+        order = _BYTE_ORDERS[mark]
+    found = Contents("torchscript" if script else "torch zip")
+    foreign: set[str] = set()
+    for part in ("data", "constants") if script else ("data",):
+        tree, names = _unpickle(archive.read(f"{root}{part}.pkl"))
+        if part == "constants" and isinstance(tree, (list, tuple)):
+            tree = {f"CONSTANTS.c{index}": constant for index, constant in enumerate(tree)}
+        foreign |= names
+        blobs: dict[str, Blob] = {}
+
+        def blob(storage: Storage, part: str = part, blobs: dict[str, Blob] = blobs) -> Blob:
+            if storage.key not in blobs:
+                blobs[storage.key] = archive.blob(f"{root}{part}/{storage.key}")
+            return blobs[storage.key]
+
+        torchtensors.collect(found, tree, archive.source, blob, byte_order=order)
+    return Contents(found.format, found.weights, tuple(sorted(foreign)), found.skipped)
+
+
+def _unpickle(data: bytes) -> tuple[object, set[str]]:
+    unpickler = Unpickler(io.BytesIO(data), len(data), torchtensors.storage)
+    return unpickler.load(), unpickler.foreign

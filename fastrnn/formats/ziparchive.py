@@ -1,0 +1,195 @@
+"""The zip container of torch.save and numpy.savez, read in place and strictly.
+
+Strictly: records lie inside the file and apart from each other, names come once, a deflated record
+is inflated no further than its stated size and the budget, and checksums are compared. Nothing is
+ever extracted, so a name is only a key. A reader of its own because what zipfile checks, and what
+it raises, differs between versions of Python. Format: APPNOTE.TXT 6.3.10 (PKWARE), with ZIP64; no
+encryption, no archives in several parts.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+from fastrnn.errors import FormatError
+from fastrnn.formats.source import Blob, Bytes, Part, Source, shown
+
+_END = struct.Struct("<4sHHHHIIH")
+_END_64 = struct.Struct("<4sQHHIIQQQQ")
+_LOCATOR_64 = struct.Struct("<4sIQI")
+_ENTRY = struct.Struct("<4sHHHHHHIIIHHHHHII")
+_LOCAL = struct.Struct("<4sHHHHHIIIHH")
+_FULL_32 = 0xFFFFFFFF
+_STORED, _DEFLATED = 0, 8
+_ENCRYPTED = 1
+_MAX_COMMENT = 0xFFFF
+
+
+@dataclass(frozen=True)
+class Record:
+    """One entry of the central directory. `start` is where its local header is."""
+
+    name: str
+    method: int
+    crc: int
+    packed: int
+    size: int
+    start: int
+
+
+class ZipArchive:
+    """The records of a zip file by name, in the order of its directory."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        directory, size, count = _find_directory(source)
+        self.records: dict[str, Record] = {}
+        for record in _entries(source.at(directory, size), count):
+            if record.name in self.records:
+                raise FormatError(f"the archive has two records named {shown(record.name)}")
+            self.records[record.name] = record
+        # Where each record has to end: at the next one, or at the directory.
+        ordered = sorted(self.records.values(), key=lambda record: record.start)
+        starts = [record.start for record in ordered] + [directory]
+        self._limits = {
+            record.name: limit for record, limit in zip(ordered, starts[1:], strict=True)
+        }
+        for record in ordered:
+            if record.start + _LOCAL.size + record.packed > self._limits[record.name]:
+                raise FormatError(
+                    f"record {shown(record.name)} lies over the one behind it or past the end"
+                )
+
+    def blob(self, name: str) -> Blob:
+        """The bytes of record `name`, its checksum compared; those of a deflated one are taken
+        from the budget. A checksum of 0 is one that torch was told not to compute.
+
+        Raises:
+            FormatError: there is no such record, or it is damaged.
+        """
+        record = self.records.get(name)
+        if record is None:
+            raise FormatError(f"the archive has no record {shown(name)}")
+        if record.method == _STORED:
+            part = self._data(record)
+            crc = part.crc32() if record.crc else 0
+            blob: Blob = part
+        elif record.method == _DEFLATED:
+            data = self._inflated(record)
+            crc = zlib.crc32(data)
+            blob = Bytes(data)
+        else:
+            raise FormatError(
+                f"record {shown(name)} is compressed by method {record.method}, "
+                "expected stored or deflated"
+            )
+        if record.crc not in (0, crc):
+            raise FormatError(f"record {shown(name)} is damaged: its checksum does not match")
+        return blob
+
+    def read(self, name: str) -> bytes:
+        """The bytes of record `name` in memory, as `blob` gives them."""
+        blob = self.blob(name)
+        data = bytearray(blob.size)
+        blob.into(0, memoryview(data))
+        return bytes(data)
+
+    def _data(self, record: Record) -> Part:
+        header = _LOCAL.unpack(self.source.at(record.start, _LOCAL.size))
+        if header[0] != b"PK\3\4":
+            raise FormatError(f"record {shown(record.name)} does not start with a zip header")
+        start = record.start + _LOCAL.size + header[9] + header[10]
+        if start + record.packed > self._limits[record.name]:
+            raise FormatError(f"record {shown(record.name)} lies over the one behind it")
+        return Part(self.source, start, record.packed)
+
+    def _inflated(self, record: Record) -> bytes:
+        self.source.budget.take(record.size)
+        part = self._data(record)
+        packed = bytearray(part.size)
+        part.into(0, memoryview(packed))
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        try:
+            data = inflater.decompress(packed, record.size + 1)
+        except zlib.error as error:
+            raise FormatError(f"record {shown(record.name)} does not inflate: {error}") from None
+        if len(data) != record.size or not inflater.eof:
+            raise FormatError(
+                f"record {shown(record.name)} does not inflate to the {record.size} bytes stated"
+            )
+        return data
+
+
+def _find_directory(source: Source) -> tuple[int, int, int]:
+    """Where the central directory is, its size in bytes, and how many records it has."""
+    tail_size = min(source.size, _END.size + _MAX_COMMENT)
+    tail_start = source.size - tail_size
+    tail = source.at(tail_start, tail_size)
+    found = tail.rfind(b"PK\5\6")
+    if found < 0 or found + _END.size > tail_size:
+        raise FormatError("truncated: a zip archive without its directory, which is at the end")
+    end = tail_start + found
+    _, disk, first_disk, here, count, size, start, _ = _END.unpack_from(tail, found)
+    if _FULL_32 in (size, start) or 0xFFFF in (here, count):
+        locator = end - _LOCATOR_64.size
+        mark, _, at, _ = _LOCATOR_64.unpack(source.at(locator, _LOCATOR_64.size))
+        if mark == b"PK\6\7":
+            end = at
+            fields = _END_64.unpack(source.at(at, _END_64.size))
+            mark, _, _, _, disk, first_disk, here, count, size, start = fields
+            if mark != b"PK\6\6":
+                raise FormatError("damaged: the ZIP64 end record is not where it should be")
+    if disk or first_disk or here != count:
+        raise FormatError("is one part of a zip archive in several parts")
+    if start + size > end or count * _ENTRY.size > size:
+        raise FormatError(
+            f"damaged: its zip directory of {count} records and {size} bytes at {start} "
+            f"does not fit before {end}"
+        )
+    return start, size, count
+
+
+def _entries(directory: bytes, count: int) -> list[Record]:
+    records = []
+    position = 0
+    for _ in range(count):
+        if position + _ENTRY.size > len(directory):
+            raise FormatError("truncated or damaged: the zip directory is cut short")
+        fields = _ENTRY.unpack_from(directory, position)
+        mark, _, _, flags, method, _, _, crc, packed, size = fields[:10]
+        name_size, extra_size, comment_size, _, _, _, start = fields[10:]
+        name_at = position + _ENTRY.size
+        extra_at = name_at + name_size
+        position = extra_at + extra_size + comment_size
+        if mark != b"PK\1\2" or position > len(directory):
+            raise FormatError("truncated or damaged: the zip directory is not one")
+        try:
+            name = directory[name_at:extra_at].decode("utf-8")
+        except UnicodeDecodeError:
+            name = directory[name_at:extra_at].decode("cp437")
+        if flags & _ENCRYPTED:
+            raise FormatError(f"record {shown(name)} is encrypted")
+        if _FULL_32 in (size, packed, start):
+            extra = directory[extra_at : extra_at + extra_size]
+            size, packed, start = _widened(extra, (size, packed, start))
+        if method == _STORED and size != packed:
+            raise FormatError(f"record {shown(name)} is stored and has two sizes")
+        records.append(Record(name, method, crc, packed, size, start))
+    return records
+
+
+def _widened(extra: bytes, fields: tuple[int, int, int]) -> tuple[int, ...]:
+    """The fields, those that are full replaced by the 64-bit values of the ZIP64 extra field."""
+    position = 0
+    while position + 4 <= len(extra):
+        kind, length = struct.unpack_from("<HH", extra, position)
+        if kind == 1:
+            values = extra[position + 4 : position + 4 + length]
+            wide = [value for (value,) in struct.iter_unpack("<Q", values[: len(values) // 8 * 8])]
+            if len(wide) < fields.count(_FULL_32):
+                break
+            return tuple(wide.pop(0) if field == _FULL_32 else field for field in fields)
+        position += 4 + length
+    raise FormatError("damaged: a record of the zip directory lacks its 64-bit sizes")

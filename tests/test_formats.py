@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -278,4 +279,12 @@ def test_a_flipped_bit_in_a_record_is_noticed(file, part, tmp_path):
     path = tmp_path / file
     path.write_bytes(data)
     with pytest.raises(FormatError, match=r"tensor .* record .*(damaged|inflate)"):
+        formats.read(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no FIFOs here")
+def test_a_fifo_is_refused_and_not_waited_for(tmp_path):
+    path = tmp_path / "fifo.pt"
+    os.mkfifo(path)
+    with pytest.raises(FormatError, match=r"fifo\.pt: not a regular file"):
         formats.read(path)

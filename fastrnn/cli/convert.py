@@ -10,11 +10,9 @@ from typing import Any
 import numpy.typing as npt
 
 from fastrnn.cli.output import OK, USAGE, CommandError, note, plural, printable, say, say_json, size
-from fastrnn.formats import contents, write
+from fastrnn.formats import SUFFIXES, contents, write
 
 Array = npt.NDArray[Any]
-
-SUFFIXES = (".safetensors", ".npz")
 
 
 def add_parser(subparsers: Any) -> None:

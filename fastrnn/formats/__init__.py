@@ -19,10 +19,10 @@ from fastrnn.errors import FormatError
 from fastrnn.formats import guess, npz, safetensors, torchlegacy, torchzip
 from fastrnn.formats.inventory import Contents
 from fastrnn.formats.source import Source, shown
-from fastrnn.formats.writing import write
+from fastrnn.formats.writing import SUFFIXES, write
 from fastrnn.formats.ziparchive import ZipArchive
 
-__all__ = ["Contents", "contents", "read", "write"]
+__all__ = ["SUFFIXES", "Contents", "contents", "read", "write"]
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -32,9 +32,12 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     as float32, which holds the same values. Nested checkpoints are flattened: dict keys, list
     indices and attributes are joined by dots ("optimizer.state.0.exp_avg"). No prefix is removed.
 
-    Raises:
-        FormatError: the file is damaged, hostile, of another format, or has no readable tensor.
-        OSError: the file cannot be opened.
+    Raises
+    ------
+    FormatError
+        If the file is damaged, hostile, of another format, or has no readable tensor.
+    OSError
+        If the file cannot be opened.
     """
     return contents(path).weights
 
@@ -45,7 +48,7 @@ def contents(path: str | os.PathLike[str]) -> Contents:
     Raises as `read` does.
     """
     name = os.fspath(path)
-    with open(name, "rb") as file:
+    with open(name, "rb", opener=_open) as file:
         try:
             found = _contents(Source(file))
             if not found.weights:
@@ -53,6 +56,11 @@ def contents(path: str | os.PathLike[str]) -> Contents:
         except FormatError as error:
             raise FormatError(f"{name}: {error}") from None
     return found
+
+
+def _open(name: str, flags: int) -> int:
+    """Open without waiting for the other end, should it be a FIFO; it is refused then."""
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _contents(source: Source) -> Contents:

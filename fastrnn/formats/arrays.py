@@ -78,8 +78,10 @@ def build(view: View, blob: Blob, budget: Budget, *, byte_order: str = "<") -> n
     Owned, C-contiguous, in native byte order, of the shape and dtype that `view` names (bfloat16
     as float32). Its bytes, and those read for it, are taken from `budget` first.
 
-    Raises:
-        FormatError: the view does not lie inside the blob, or is larger than the budget.
+    Raises
+    ------
+    FormatError
+        The view does not lie inside the blob, or is larger than the budget.
     """
     check_shape(view.shape)
     if len(view.strides) != len(view.shape) or view.offset < 0 or min(view.strides, default=0) < 0:

@@ -34,9 +34,11 @@ def tensors(root: object, file_size: int) -> Iterator[tuple[str, Leaf]]:
     that are not persistent included, and its other attributes are left aside. A tensor that is
     `root` itself is named "tensor". An object that contains itself is entered once.
 
-    Raises:
-        FormatError: the tree is deeper than MAX_DEPTH, has more paths than the file's size
-            justifies, or gives a tensor an impossible name.
+    Raises
+    ------
+    FormatError
+        The tree is deeper than MAX_DEPTH, has more paths than the file's size
+        justifies, or gives a tensor an impossible name.
     """
     left = VISITS + file_size
     inside: set[int] = set()

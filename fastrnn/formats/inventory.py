@@ -35,9 +35,11 @@ class Contents:
     def add(self, name: str, make: Callable[[], np.ndarray | str], budget: Budget) -> None:
         """Add tensor `name`: the array that `make` returns, or its reason why there is none.
 
-        Raises:
-            FormatError: the name is impossible or taken by another tensor, or `make` raises one;
-                its message then starts with the tensor's name.
+        Raises
+        ------
+        FormatError
+            The name is impossible or taken by another tensor, or `make` raises one;
+            its message then starts with the tensor's name.
         """
         check_name(name)
         budget.take(_ENTRY_BYTES)

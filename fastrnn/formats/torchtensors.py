@@ -37,8 +37,10 @@ def collect(
 ) -> None:
     """Add every tensor below `root` to `contents`, reading storages through `blob`.
 
-    Raises:
-        FormatError: a tensor does not lie within its storage, or as flatten.tensors.
+    Raises
+    ------
+    FormatError
+        A tensor does not lie within its storage, or as flatten.tensors.
     """
     made: dict[Hashable, np.ndarray | str] = {}
     for name, leaf in tensors(root, source.size):

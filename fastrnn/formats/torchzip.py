@@ -33,8 +33,10 @@ def contents(archive: ZipArchive, root: str) -> Contents:
     The constants of TorchScript code are named as the code names them, CONSTANTS.c0 and so on: a
     frozen module has its weights there.
 
-    Raises:
-        FormatError: the archive or its pickle is damaged.
+    Raises
+    ------
+    FormatError
+        The archive or its pickle is damaged.
     """
     script = f"{root}constants.pkl" in archive.records
     order = "<"

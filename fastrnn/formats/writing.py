@@ -14,6 +14,7 @@ from fastrnn.formats import npz, safetensors
 from fastrnn.formats.flatten import check_name
 
 _WRITERS = {".safetensors": safetensors.write, ".npz": npz.write}
+SUFFIXES = tuple(_WRITERS)
 
 
 def write(path: str | os.PathLike[str], weights: Mapping[str, ArrayLike]) -> None:
@@ -23,16 +24,22 @@ def write(path: str | os.PathLike[str], weights: Mapping[str, ArrayLike]) -> Non
     `path` and then takes its place: what was at `path` before stays whole until then, and stays
     where writing fails.
 
-    Raises:
-        TypeError: a name is not a str.
-        ValueError: another suffix, a name that `read` would refuse, an element type that the
-            formats have not.
-        OSError: the directory cannot be written to.
+    Raises
+    ------
+    TypeError
+        If a name is not a str.
+    ValueError
+        For another suffix, a name that `read` would refuse, or an element type that the formats
+        have not.
+    OSError
+        If the directory cannot be written to.
     """
     target = os.fspath(path)
     suffix = os.path.splitext(target)[1].lower()
     if suffix not in _WRITERS:
-        raise ValueError(f"write: path is {target!r}, expected it to end in .safetensors or .npz")
+        raise ValueError(
+            f"write: path is {target!r}, expected it to end in {' or '.join(SUFFIXES)}"
+        )
     arrays = {name: _checked(name, value) for name, value in weights.items()}
     if not arrays:
         raise ValueError("write: weights is empty, expected at least one tensor")

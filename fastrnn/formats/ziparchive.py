@@ -66,8 +66,10 @@ class ZipArchive:
         """The bytes of record `name`, its checksum compared; those of a deflated one are taken
         from the budget. A checksum of 0 is one that torch was told not to compute.
 
-        Raises:
-            FormatError: there is no such record, or it is damaged.
+        Raises
+        ------
+        FormatError
+            There is no such record, or it is damaged.
         """
         record = self.records.get(name)
         if record is None:

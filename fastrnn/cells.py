@@ -42,11 +42,12 @@ class RecurrentCell:
         dtype: npt.DTypeLike | None = None,
         engine: str = "auto",
         isa: str | None = None,
+        threads: int = 1,
         **cell_options: Any,
     ) -> Any:
         """Make the cell that `weights` describe; see the layers' `from_state_dict`."""
         layer = cls._layer_type.from_state_dict(
-            weights, prefix, dtype=dtype, engine=engine, isa=isa, **cell_options
+            weights, prefix, dtype=dtype, engine=engine, isa=isa, threads=threads, **cell_options
         )
         if layer.num_layers != 1 or layer.bidirectional or layer.proj_size:
             raise ValueError(f"{cls.__name__}: the weights under {prefix!r} are those of {layer!r}")
@@ -132,9 +133,18 @@ class LSTMCell(RecurrentCell):
         dtype: npt.DTypeLike = np.float32,
         engine: str = "auto",
         isa: str | None = None,
+        threads: int = 1,
     ) -> None:
         super().__init__(
-            LSTM(input_size, hidden_size, bias=bias, dtype=dtype, engine=engine, isa=isa)
+            LSTM(
+                input_size,
+                hidden_size,
+                bias=bias,
+                dtype=dtype,
+                engine=engine,
+                isa=isa,
+                threads=threads,
+            )
         )
 
     def __call__(self, x: npt.ArrayLike, hx: Any = None, out: Any = None) -> tuple[Array, Array]:
@@ -163,6 +173,7 @@ class GRUCell(RecurrentCell):
         dtype: npt.DTypeLike = np.float32,
         engine: str = "auto",
         isa: str | None = None,
+        threads: int = 1,
     ) -> None:
         super().__init__(
             GRU(
@@ -173,6 +184,7 @@ class GRUCell(RecurrentCell):
                 dtype=dtype,
                 engine=engine,
                 isa=isa,
+                threads=threads,
             )
         )
 
@@ -197,6 +209,7 @@ class RNNCell(RecurrentCell):
         dtype: npt.DTypeLike = np.float32,
         engine: str = "auto",
         isa: str | None = None,
+        threads: int = 1,
     ) -> None:
         super().__init__(
             RNN(
@@ -207,6 +220,7 @@ class RNNCell(RecurrentCell):
                 dtype=dtype,
                 engine=engine,
                 isa=isa,
+                threads=threads,
             )
         )
 

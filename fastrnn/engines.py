@@ -74,6 +74,7 @@ def pack(
     config: StackConfig,
     weights: Mapping[str, npt.NDArray[Any]],
     *,
+    threads: int = 1,
     reset_after: bool = True,
     nonlinearity: str = "tanh",
 ) -> Stack:
@@ -96,6 +97,7 @@ def pack(
         bidirectional=config.bidirectional,
         reset_after=reset_after,
         relu=nonlinearity == "relu",
+        threads=threads,
     )
 
 

@@ -26,6 +26,8 @@ class LSTM(RecurrentLayer):
         "auto" is "simd" for float32 and "blas" for float64.
     isa : str or None
         The SIMD engine's instruction set, such as "avx2". None: FASTRNN_ISA, or the fastest here.
+    threads : int
+        At most so many for one call; the SIMD engine's only. Small cells stay on one.
     """
 
     _cell = "LSTM"
@@ -44,6 +46,7 @@ class LSTM(RecurrentLayer):
         dtype: npt.DTypeLike = np.float32,
         engine: str = "auto",
         isa: str | None = None,
+        threads: int = 1,
     ) -> None:
         super().__init__(
             input_size,
@@ -57,6 +60,7 @@ class LSTM(RecurrentLayer):
             dtype=dtype,
             engine=engine,
             isa=isa,
+            threads=threads,
         )
 
 
@@ -82,6 +86,8 @@ class GRU(RecurrentLayer):
         "auto" is "simd" for float32 and "blas" for float64.
     isa : str or None
         The SIMD engine's instruction set, such as "avx2". None: FASTRNN_ISA, or the fastest here.
+    threads : int
+        At most so many for one call; the SIMD engine's only. Small cells stay on one.
     """
 
     _cell = "GRU"
@@ -100,6 +106,7 @@ class GRU(RecurrentLayer):
         dtype: npt.DTypeLike = np.float32,
         engine: str = "auto",
         isa: str | None = None,
+        threads: int = 1,
     ) -> None:
         super().__init__(
             input_size,
@@ -112,6 +119,7 @@ class GRU(RecurrentLayer):
             dtype=dtype,
             engine=engine,
             isa=isa,
+            threads=threads,
             reset_after=bool(reset_after),
         )
 
@@ -139,6 +147,8 @@ class RNN(RecurrentLayer):
         "auto" is "simd" for float32 and "blas" for float64.
     isa : str or None
         The SIMD engine's instruction set, such as "avx2". None: FASTRNN_ISA, or the fastest here.
+    threads : int
+        At most so many for one call; the SIMD engine's only. Small cells stay on one.
     """
 
     _cell = "RNN"
@@ -157,6 +167,7 @@ class RNN(RecurrentLayer):
         dtype: npt.DTypeLike = np.float32,
         engine: str = "auto",
         isa: str | None = None,
+        threads: int = 1,
     ) -> None:
         check_nonlinearity(nonlinearity, "RNN")
         super().__init__(
@@ -170,6 +181,7 @@ class RNN(RecurrentLayer):
             dtype=dtype,
             engine=engine,
             isa=isa,
+            threads=threads,
             nonlinearity=nonlinearity,
         )
 

@@ -25,6 +25,7 @@ def load(
     dtype: npt.DTypeLike | None = None,
     engine: str = "auto",
     isa: str | None = None,
+    threads: int = 1,
     **cell_options: Any,
 ) -> Any:
     """Load a recurrent layer from a file that PyTorch, safetensors or NumPy wrote.
@@ -37,7 +38,7 @@ def load(
     prefix : str
         Which stack, such as "encoder.lstm"; the end of its full name is enough if no other stack
         ends so. May be left out if the file has one stack.
-    batch_first, dtype, engine, isa, **cell_options
+    batch_first, dtype, engine, isa, threads, **cell_options
         As in the layers' `from_state_dict`.
 
     Returns
@@ -65,6 +66,7 @@ def load(
         dtype=common_dtype(found) if dtype is None else dtype,
         engine=engine,
         isa=isa,
+        threads=threads,
         **cell_options,
     )
     try:

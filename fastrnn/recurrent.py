@@ -52,12 +52,14 @@ class RecurrentLayer:
         dtype: npt.DTypeLike = np.float32,
         engine: str = "auto",
         isa: str | None = None,
+        threads: int = 1,
         **cell_options: Any,
     ) -> None:
         for name, value, least in (
             ("input_size", input_size, 1),
             ("hidden_size", hidden_size, 1),
             ("num_layers", num_layers, 1),
+            ("threads", threads, 1),
             ("proj_size", proj_size, 0),
         ):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
@@ -84,6 +86,12 @@ class RecurrentLayer:
         if isa is not None and self.engine != "simd":
             raise ValueError(f"{self._cell}: isa={isa!r}, but the {self.engine} engine has no ISA")
         self.isa = choose_isa(isa) if self.engine == "simd" else None
+        if threads > 1 and self.engine != "simd":
+            raise ValueError(
+                f"{self._cell}: threads={threads}, but the {self.engine} engine leaves threads to "
+                "BLAS: set OPENBLAS_NUM_THREADS"
+            )
+        self.threads = int(threads)
         self._cell_options = cell_options
         self._weights: dict[str, Array] = {}
         self._stack: Stack | None = None
@@ -105,6 +113,7 @@ class RecurrentLayer:
         dtype: npt.DTypeLike | None = None,
         engine: str = "auto",
         isa: str | None = None,
+        threads: int = 1,
         **cell_options: Any,
     ) -> Any:
         """Make the layer that `weights` describe; sizes, layers, bias and directions are inferred.
@@ -119,7 +128,7 @@ class RecurrentLayer:
             As in the model: tensors do not say.
         dtype : float32, float64 or None
             None: float64 if every tensor is float64, else float32.
-        engine, isa
+        engine, isa, threads
             As in the constructor.
         **cell_options
             What else tensors do not say: GRU's `reset_after`, RNN's `nonlinearity`.
@@ -139,6 +148,7 @@ class RecurrentLayer:
             dtype=common_dtype(found) if dtype is None else dtype,
             engine=engine,
             isa=isa,
+            threads=threads,
             **cell_options,
         )
         layer.take(found, prefix)
@@ -188,7 +198,9 @@ class RecurrentLayer:
         self._stack = self._pack()
 
     def _pack(self) -> Stack:
-        return pack(self.isa, self._config, self._weights, **self._cell_options)
+        return pack(
+            self.isa, self._config, self._weights, threads=self.threads, **self._cell_options
+        )
 
     def state_dict(self) -> dict[str, Array]:
         """Return the weights under torch's names, in torch's order: read-only arrays."""
@@ -357,4 +369,5 @@ class RecurrentLayer:
         defaults = {"batch_first": False, "reset_after": True, "nonlinearity": "tanh"}
         said = "".join(f", {k}={v!r}" for k, v in options.items() if v != defaults[k])
         how = f"engine={self.engine!r}" + (f", isa={self.isa!r}" if self.isa else "")
+        how += f", threads={self.threads}" if self.threads > 1 else ""
         return f"{str(self._config)[:-1]}{said}, dtype={self.dtype.name}, {how})"

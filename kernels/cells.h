@@ -1,8 +1,11 @@
-/* The cells: what turns one block's sums into the next state, row by row.
+/* The cells: what turns one block's sums into the next state.
  *
- * x_sums, h_sums (rows, gates, width): the two chains of every gate, each begun at its own bias, added
- * here once. width = PANEL units, or up to 4 PANEL where there is one gate. All rows are padded to whole
- * panels, so every operation is a full vector on aligned memory. Formulas and gate order are torch's.
+ * x_sums, h_sums (rows, gates, units): the two chains of every gate, added here once. `units` is a
+ * block's, padding included, so every operation is a full vector on aligned memory. Formulas and gate
+ * order are torch's.
+ *
+ * A cell is up to two passes over the block, each short in latency and wide in independent work: one
+ * long pass would leave the multipliers waiting. What the first leaves for the second, it puts in h_sums.
  */
 
 /* One step's rows, each (batch, stride). Padding past the last unit holds whatever it holds. */
@@ -12,115 +15,137 @@ typedef struct {
     float *h;               /* the state before the step */
     float *h_next;          /* and after it */
     float *c;               /* LSTM: cell state, updated in place */
-    float *inner;           /* H-wide input of a second stage: LSTM o * tanh(c), GRU r * h */
+    float *inner;           /* H-wide input of a second stage: LSTM o tanh(c), GRU r h */
     float *z;               /* GRU, reset before the product: update gate, kept for the second stage */
 } step_state;
 
-typedef void cell_fn(const step_state *s, size_t row, size_t rows, size_t unit, size_t width,
-                     const float *x_sums, const float *h_sums);
+/* All rows, units [unit, unit + units) of a step. */
+typedef struct {
+    size_t rows, unit, units;
+    const float *x_sums;
+    float *h_sums;
+} cell_block;
 
-/* c' = sigmoid(f) c + sigmoid(i) tanh(g);  out = sigmoid(o) tanh(c') */
-INLINE void lstm(const step_state *s, float *out, size_t row, size_t rows, size_t unit, size_t width,
-                 const float *x_sums, const float *h_sums)
+typedef void cell_fn(const step_state *s, const cell_block *b);
+
+/* The sum of one gate: vector j of a row's sums. */
+INLINE vec gate_sum(const float *x_sums, const float *h_sums, size_t j) { return v_add(v_load(x_sums + j), v_load(h_sums + j)); }
+
+/* c' = sigmoid(f) c + sigmoid(i) tanh(g). Leaves the divisor of sigmoid(o). */
+static void lstm_gates(const step_state *s, const cell_block *b)
 {
-    for (size_t m = row; m < row + rows; m++, x_sums += 4 * width, h_sums += 4 * width)
-        for (size_t j = 0; j < width; j += VEC_WIDTH) {
-            size_t at = m * s->unit_stride + unit + j;
-            vec i = v_sigmoid(v_add(v_load(x_sums + j), v_load(h_sums + j)));
-            vec f = v_sigmoid(v_add(v_load(x_sums + width + j), v_load(h_sums + width + j)));
-            vec g = v_tanh(v_add(v_load(x_sums + 2 * width + j), v_load(h_sums + 2 * width + j)));
-            vec o = v_sigmoid(v_add(v_load(x_sums + 3 * width + j), v_load(h_sums + 3 * width + j)));
-            vec c = v_fma(f, v_load(s->c + at), v_mul(i, g));
-            v_store(s->c + at, c);
-            v_store(out + at, v_mul(o, v_tanh(c)));
+    size_t n = b->units;
+    for (size_t m = 0; m < b->rows; m++) {
+        const float *x = b->x_sums + m * 4 * n;
+        float *h = b->h_sums + m * 4 * n, *c = s->c + m * s->unit_stride + b->unit;
+        for (size_t j = 0; j < n; j += VEC_WIDTH) {
+            vec i = sigmoid_divisor(gate_sum(x, h, j));
+            vec f = sigmoid_divisor(gate_sum(x, h, n + j));
+            vec g_divisor, g = tanh_dividend(gate_sum(x, h, 2 * n + j), &g_divisor);
+            vec o = sigmoid_divisor(gate_sum(x, h, 3 * n + j));
+            v_store(c + j, v_add(v_div(v_load(c + j), f), v_div(g, v_mul(i, g_divisor))));
+            v_store(h + j, o);
         }
+    }
 }
 
-static void lstm_cell(const step_state *s, size_t row, size_t rows, size_t unit, size_t width,
-                      const float *x_sums, const float *h_sums)
+/* out = sigmoid(o) tanh(c') */
+INLINE void lstm_out(const step_state *s, const cell_block *b, float *out)
 {
-    lstm(s, s->h_next, row, rows, unit, width, x_sums, h_sums);
+    size_t n = b->units;
+    for (size_t m = 0; m < b->rows; m++) {
+        size_t at = m * s->unit_stride + b->unit;
+        for (size_t j = 0; j < n; j += VEC_WIDTH) {
+            vec divisor, c = tanh_dividend(v_load(s->c + at + j), &divisor);
+            v_store(out + at + j, v_div(c, v_mul(v_load(b->h_sums + m * 4 * n + j), divisor)));
+        }
+    }
 }
 
-/* With a projection the block's output is the second stage's input. */
-static void lstm_inner_cell(const step_state *s, size_t row, size_t rows, size_t unit, size_t width,
-                            const float *x_sums, const float *h_sums)
-{
-    lstm(s, s->inner, row, rows, unit, width, x_sums, h_sums);
-}
+static void lstm_output(const step_state *s, const cell_block *b) { lstm_out(s, b, s->h_next); }
+
+/* With a projection, the input of the second stage. */
+static void lstm_inner(const step_state *s, const cell_block *b) { lstm_out(s, b, s->inner); }
 
 /* h' = W_hr inner */
-static void projection_cell(const step_state *s, size_t row, size_t rows, size_t unit, size_t width,
-                            const float *x_sums, const float *h_sums)
+static void projection_output(const step_state *s, const cell_block *b)
 {
-    (void)x_sums;
-    for (size_t m = row; m < row + rows; m++, h_sums += width)
-        for (size_t j = 0; j < width; j += VEC_WIDTH)
-            v_store(s->h_next + m * s->h_stride + unit + j, v_load(h_sums + j));
+    for (size_t m = 0; m < b->rows; m++)
+        for (size_t j = 0; j < b->units; j += VEC_WIDTH)
+            v_store(s->h_next + m * s->h_stride + b->unit + j, v_load(b->h_sums + m * b->units + j));
 }
 
 /* h' = (1 - z) n + z h. In this form z = 1 keeps h exactly; n + z (h - n), torch's, rounds it to the precision of n. */
-INLINE vec gru_update(vec z, vec n, vec h)
+INLINE vec gru_update(vec z, vec n, vec h) { return v_fma(z, h, v_mul(v_sub(v_set1(1.0f), z), n)); }
+
+/* Reset after the product, torch's. Leaves z and the argument of n = tanh(x_n + sigmoid(r) h_n). */
+static void gru_gates(const step_state *s, const cell_block *b)
 {
-    return v_fma(z, h, v_mul(v_sub(v_set1(1.0f), z), n));
+    size_t n = b->units;
+    (void)s;
+    for (size_t m = 0; m < b->rows; m++) {
+        const float *x = b->x_sums + m * 3 * n;
+        float *h = b->h_sums + m * 3 * n;
+        for (size_t j = 0; j < n; j += VEC_WIDTH) {
+            vec r = v_sigmoid(gate_sum(x, h, j));
+            vec z = v_sigmoid(gate_sum(x, h, n + j));
+            v_store(h + j, v_fma(r, v_load(h + 2 * n + j), v_load(x + 2 * n + j)));
+            v_store(h + n + j, z);
+        }
+    }
 }
 
-/* Reset after the product, torch's: n = tanh(x_n + sigmoid(r) h_n) */
-static void gru_cell(const step_state *s, size_t row, size_t rows, size_t unit, size_t width,
-                     const float *x_sums, const float *h_sums)
+static void gru_output(const step_state *s, const cell_block *b)
 {
-    for (size_t m = row; m < row + rows; m++, x_sums += 3 * width, h_sums += 3 * width)
-        for (size_t j = 0; j < width; j += VEC_WIDTH) {
-            size_t at = m * s->h_stride + unit + j;
-            vec r = v_sigmoid(v_add(v_load(x_sums + j), v_load(h_sums + j)));
-            vec z = v_sigmoid(v_add(v_load(x_sums + width + j), v_load(h_sums + width + j)));
-            vec n = v_tanh(v_fma(r, v_load(h_sums + 2 * width + j), v_load(x_sums + 2 * width + j)));
-            v_store(s->h_next + at, gru_update(z, n, v_load(s->h + at)));
-        }
+    size_t n = b->units;
+    for (size_t m = 0; m < b->rows; m++) {
+        const float *left = b->h_sums + m * 3 * n;
+        size_t at = m * s->h_stride + b->unit;
+        for (size_t j = 0; j < n; j += VEC_WIDTH)
+            v_store(s->h_next + at + j, gru_update(v_load(left + n + j), v_tanh(v_load(left + j)), v_load(s->h + at + j)));
+    }
 }
 
 /* Reset before the product, first stage: inner = sigmoid(r) h, and z */
-static void gru_reset_cell(const step_state *s, size_t row, size_t rows, size_t unit, size_t width,
-                           const float *x_sums, const float *h_sums)
+static void gru_reset_output(const step_state *s, const cell_block *b)
 {
-    for (size_t m = row; m < row + rows; m++, x_sums += 2 * width, h_sums += 2 * width)
-        for (size_t j = 0; j < width; j += VEC_WIDTH) {
-            size_t at = m * s->h_stride + unit + j;
-            vec r = v_sigmoid(v_add(v_load(x_sums + j), v_load(h_sums + j)));
-            vec z = v_sigmoid(v_add(v_load(x_sums + width + j), v_load(h_sums + width + j)));
-            v_store(s->inner + at, v_mul(r, v_load(s->h + at)));
-            v_store(s->z + at, z);
+    size_t n = b->units;
+    for (size_t m = 0; m < b->rows; m++) {
+        const float *x_sums = b->x_sums + m * 2 * n, *h_sums = b->h_sums + m * 2 * n;
+        size_t at = m * s->h_stride + b->unit;
+        for (size_t j = 0; j < n; j += VEC_WIDTH) {
+            v_store(s->inner + at + j, v_mul(v_sigmoid(gate_sum(x_sums, h_sums, j)), v_load(s->h + at + j)));
+            v_store(s->z + at + j, v_sigmoid(gate_sum(x_sums, h_sums, n + j)));
         }
+    }
 }
 
 /* Second stage: n = tanh(x_n + W_hn inner) */
-static void gru_new_cell(const step_state *s, size_t row, size_t rows, size_t unit, size_t width,
-                         const float *x_sums, const float *h_sums)
+static void gru_new_output(const step_state *s, const cell_block *b)
 {
-    for (size_t m = row; m < row + rows; m++, x_sums += width, h_sums += width)
-        for (size_t j = 0; j < width; j += VEC_WIDTH) {
-            size_t at = m * s->h_stride + unit + j;
-            vec n = v_tanh(v_add(v_load(x_sums + j), v_load(h_sums + j)));
-            v_store(s->h_next + at, gru_update(v_load(s->z + at), n, v_load(s->h + at)));
+    for (size_t m = 0; m < b->rows; m++) {
+        size_t at = m * s->h_stride + b->unit;
+        for (size_t j = 0; j < b->units; j += VEC_WIDTH) {
+            vec n = v_tanh(gate_sum(b->x_sums, b->h_sums, m * b->units + j));
+            v_store(s->h_next + at + j, gru_update(v_load(s->z + at + j), n, v_load(s->h + at + j)));
         }
+    }
 }
 
 /* h' = tanh(x + h) */
-static void rnn_tanh_cell(const step_state *s, size_t row, size_t rows, size_t unit, size_t width,
-                          const float *x_sums, const float *h_sums)
+static void rnn_tanh_output(const step_state *s, const cell_block *b)
 {
-    for (size_t m = row; m < row + rows; m++, x_sums += width, h_sums += width)
-        for (size_t j = 0; j < width; j += VEC_WIDTH)
-            v_store(s->h_next + m * s->h_stride + unit + j, v_tanh(v_add(v_load(x_sums + j), v_load(h_sums + j))));
+    for (size_t m = 0; m < b->rows; m++)
+        for (size_t j = 0; j < b->units; j += VEC_WIDTH)
+            v_store(s->h_next + m * s->h_stride + b->unit + j,
+                    v_tanh(gate_sum(b->x_sums, b->h_sums, m * b->units + j)));
 }
 
-/* h' = max(x + h, 0), NaN staying NaN */
-static void rnn_relu_cell(const step_state *s, size_t row, size_t rows, size_t unit, size_t width,
-                          const float *x_sums, const float *h_sums)
+/* h' = max(x + h, 0) */
+static void rnn_relu_output(const step_state *s, const cell_block *b)
 {
-    for (size_t m = row; m < row + rows; m++, x_sums += width, h_sums += width)
-        for (size_t j = 0; j < width; j += VEC_WIDTH) {
-            vec a = v_add(v_load(x_sums + j), v_load(h_sums + j));
-            v_store(s->h_next + m * s->h_stride + unit + j, v_zero_below(a, 0.0f, a));
-        }
+    for (size_t m = 0; m < b->rows; m++)
+        for (size_t j = 0; j < b->units; j += VEC_WIDTH)
+            v_store(s->h_next + m * s->h_stride + b->unit + j,
+                    v_max(0.0f, gate_sum(b->x_sums, b->h_sums, m * b->units + j)));
 }

@@ -27,6 +27,7 @@ class Stack:
         bidirectional: bool = False,
         reset_after: bool = True,
         relu: bool = False,
+        threads: int = 1,
     ) -> None: ...
     def run(
         self,

@@ -94,6 +94,8 @@ cdef class Stack:
         GRU: reset gate after the product (torch) or before it.
     relu : bool
         RNN: relu or tanh.
+    threads : int
+        At most so many for one run. SIMD engine only.
     """
 
     cdef fr_layer **layers
@@ -104,7 +106,7 @@ cdef class Stack:
     cdef Py_ssize_t gate_width
 
     def __cinit__(self, engine, str cell, weights, *, bint bidirectional=False,
-                  bint reset_after=True, bint relu=False):
+                  bint reset_after=True, bint relu=False, size_t threads=1):
         cdef const fr_engine *engine_ = <const fr_engine *> PyCapsule_GetPointer(
             engine, FR_ENGINE_CAPSULE)
         cdef Py_ssize_t gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[cell]
@@ -125,6 +127,7 @@ cdef class Stack:
         params.dtype = FR_FLOAT32 if self.item == 4 else FR_FLOAT64
         params.reset_after = reset_after
         params.relu = relu
+        params.threads = threads
         params.hidden_size = self.hidden_size
         params.proj_size = 0 if w_hr is None else self.output_size
         self.layers = <fr_layer **> fr_aligned_alloc(len(weights) * sizeof(fr_layer *))

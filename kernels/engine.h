@@ -26,6 +26,7 @@ typedef struct {
     size_t input_size;     /* I >= 1 */
     size_t hidden_size;    /* H >= 1 */
     size_t proj_size;      /* LSTM only; 0 = none */
+    size_t threads;        /* at most so many for one run; 0 and 1: the caller's alone. SIMD engine only. */
     const void *w_ih;      /* (G*H, I) */
     const void *w_hh;      /* (G*H, P) */
     const void *b_ih;      /* (G*H), or NULL for zeros */

@@ -16,6 +16,7 @@ cdef extern from "engine.h":
         size_t input_size
         size_t hidden_size
         size_t proj_size
+        size_t threads
         const void *w_ih
         const void *w_hh
         const void *b_ih

@@ -17,7 +17,7 @@ fr_layer *ISA(fr_simd_pack)(const fr_params *params)
     shape_layer(l, params);
     size_t bytes = layer_floats(l) * sizeof(float);
     l->base = (fr_layer){scratch_bytes, run_layer, destroy_layer, bytes};
-    l->weights = aligned_alloc(ALIGNMENT, round_up(bytes, ALIGNMENT));
+    l->weights = allocate_weights(bytes);
     if (!l->weights) {
         free(l);
         return NULL;

@@ -1,13 +1,21 @@
 /* What every stub needs before its instruction set begins. */
+#define _DEFAULT_SOURCE     /* madvise */
+#include <math.h>
 #include <stdlib.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 #include "simd_isa.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* The loop that follows has a constant, small count: unroll it whole, so that its sums are registers. */
+/* UNROLL: the loop that follows has a constant, small count: unroll it whole, so that its sums are registers.
+ * UNROLL_BY_4: keep its counting from taking the multiplications' places in the pipeline. */
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
+#define UNROLL_BY_4 _Pragma("clang loop unroll_count(4)")
 #else
 #define UNROLL _Pragma("GCC unroll 32")
+#define UNROLL_BY_4 _Pragma("GCC unroll 4")
 #endif

@@ -10,17 +10,21 @@
  *
  * Whatever the tile, an output is the same arithmetic: from the bias a chain of multiply-adds over the first
  * CHAIN k's, from 0 another over the next CHAIN, and so on, each added to what is there when it ends.
- * That is why a row has the same bits in all of them.
+ * That is why a row has the same bits in all of them. `weight` is where other weight types would be decoded.
  */
 
-/* Length of a chain. Shorter is more accurate (the error of one chain grows with its length) and keeps
- * a panel's piece in L1 while the rows go by; longer ends less often. */
+/* Length of a chain. The error of one chain grows with its length: against float64 over 1000 steps, GRU and RNN
+ * with 512 units in one chain made 1.5 times torch's rms error, in chains of 128 0.9 times. Costs 1 to 3 % of time. */
 #define CHAIN 128
 
+/* From so many rows on, tiles take one panel at a time and are bound by multiplying. */
+#define MANY_ROWS 4
+
 /* out (rows, ldo): sums of `panels` panels over k in [0, depth). a (rows, lda): read to exactly `depth`
- * floats a row. w: the first panel; each is `gap` floats from the next. */
+ * floats a row. w: the first panel; each is `gap` floats from the next. Meanwhile the weights `ahead` floats on come
+ * into L2: one stream of reads would not keep up with the multiplications. */
 INLINE void tile(size_t rows, size_t panels, const float *a, size_t lda, size_t depth,
-                 const float *w, size_t gap, float *out, size_t ldo)
+                 const float *w, size_t gap, size_t ahead, float *out, size_t ldo)
 {
     vec sum[TILE_ROWS][2 * BLOCK_PANELS], weight[2 * BLOCK_PANELS];
     for (size_t k = 0; k < depth;) {
@@ -29,13 +33,10 @@ INLINE void tile(size_t rows, size_t panels, const float *a, size_t lda, size_t 
         UNROLL for (size_t m = 0; m < rows; m++)
             UNROLL for (size_t j = 0; j < 2 * panels; j++)
                 sum[m][j] = first ? v_load(w + j / 2 * gap + j % 2 * VEC_WIDTH) : v_set1(0.0f);
-        for (; k < end; k++) {
+        UNROLL_BY_4 for (; k < end; k++) {
             w += PANEL;
-#ifdef PF
-            if (rows >= PFROWS)
-            UNROLL for (size_t j = 0; j < panels; j++)
-                __builtin_prefetch(w + (panels + j) * gap, 0, PF);
-#endif
+            if (rows >= MANY_ROWS)
+                __builtin_prefetch(w + ahead, 0, 2);
             UNROLL for (size_t j = 0; j < 2 * panels; j++)
                 weight[j] = v_load(w + j / 2 * gap + j % 2 * VEC_WIDTH);
             UNROLL for (size_t m = 0; m < rows; m++) {
@@ -52,14 +53,14 @@ INLINE void tile(size_t rows, size_t panels, const float *a, size_t lda, size_t 
     }
 }
 
-typedef void tile_fn(const float *a, size_t lda, size_t depth, const float *w, size_t gap,
-                     float *out, size_t ldo);
+typedef void tile_fn(const float *a, size_t lda, size_t depth, const float *w, size_t gap, size_t ahead, float *out,
+                     size_t ldo);
 
-#define TILE(rows, panels)                                                                                  \
-    static void tile_##rows##x##panels(const float *a, size_t lda, size_t depth, const float *w, \
-                                       size_t gap, float *out, size_t ldo)                                  \
-    {                                                                                                       \
-        tile(rows, panels, a, lda, depth, w, gap, out, ldo);                                          \
+#define TILE(rows, panels)                                                                                 \
+    static void tile_##rows##x##panels(const float *a, size_t lda, size_t depth, const float *w, size_t gap, \
+                                       size_t ahead, float *out, size_t ldo)                               \
+    {                                                                                                      \
+        tile(rows, panels, a, lda, depth, w, gap, ahead, out, ldo);                                        \
     }
 TILE(1, 1) TILE(1, 2) TILE(1, 3) TILE(1, 4)
 TILE(2, 1) TILE(2, 2) TILE(2, 3)
@@ -90,15 +91,16 @@ static tile_fn *const tiles[TILE_ROWS][BLOCK_PANELS] = {
 static void block_product(const matrix *m, size_t block, size_t rows, const float *a, size_t lda, float *out)
 {
     size_t gap = panel_floats(m), width = m->gates * block_units(m, block), panels = width / PANEL;
-    size_t at_once = rows == 1 ? 4 : rows == 2 && panels == 3 ? 3 : rows <= 3 ? 2 : 1;
-    size_t count = rows <= TILE_ROWS ? 1 : (rows + TILE_ROWS - 1) / TILE_ROWS;  /* of tiles, as even as can be */
-    size_t least = count == 1 ? rows : rows / count, larger = rows - least * count;     /* tiles of least + 1 rows */
+    size_t at_once = rows == 1 ? 4 : rows == 2 && panels == 3 ? 3 : rows < MANY_ROWS ? 2 : 1;      /* panels */
+    size_t count = rows <= TILE_ROWS ? 1 : (rows + TILE_ROWS - 1) / TILE_ROWS;      /* tiles, as even as can be */
+    size_t least = count == 1 ? rows : rows / count, larger = rows - least * count; /* so many have a row more */
     for (size_t p = 0, n; p < panels; p += n) {
         n = panels - p < at_once ? panels - p : at_once;
         const float *w = block_weights(m, block) + p * gap;
-        for (size_t t = 0, row = 0, tile_rows; t < count; t++, row += tile_rows) {
+        size_t ahead = block + 1 < m->blocks || p + n < panels ? gap : 0;
+        for (size_t t = 0, row = 0, tile_rows; t < count; t++, row += tile_rows, ahead = 0) {
             tile_rows = least + (t < larger);
-            tiles[tile_rows - 1][n - 1](a + row * lda, lda, m->depth, w, gap, out + row * width + p * PANEL, width);
+            tiles[tile_rows - 1][n - 1](a + row * lda, lda, m->depth, w, gap, ahead, out + row * width + p * PANEL, width);
         }
     }
 }

@@ -18,12 +18,13 @@ INLINE vec v_div(vec a, vec b) { return _mm256_div_ps(a, b); }
 INLINE vec v_fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
 INLINE vec v_fnma(vec a, vec b, vec c) { return _mm256_fnmadd_ps(a, b, c); }
 INLINE vec v_min(float limit, vec a) { return _mm256_min_ps(_mm256_set1_ps(limit), a); }
+INLINE vec v_max(float limit, vec a) { return _mm256_max_ps(_mm256_set1_ps(limit), a); }
 INLINE vec v_abs(vec a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 INLINE vec v_copysign(vec a, vec sign) { return _mm256_or_ps(a, _mm256_and_ps(_mm256_set1_ps(-0.0f), sign)); }
 
-INLINE vec v_zero_below(vec x, float limit, vec a)
+INLINE vec v_infinite_below(vec x, float limit, vec a)
 {
-    return _mm256_and_ps(a, _mm256_cmp_ps(x, _mm256_set1_ps(limit), _CMP_NLT_UQ));
+    return _mm256_blendv_ps(a, _mm256_set1_ps(INFINITY), _mm256_cmp_ps(x, _mm256_set1_ps(limit), _CMP_LT_OQ));
 }
 
 INLINE vec v_exponent(vec a)

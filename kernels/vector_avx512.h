@@ -18,12 +18,13 @@ INLINE vec v_div(vec a, vec b) { return _mm512_div_ps(a, b); }
 INLINE vec v_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
 INLINE vec v_fnma(vec a, vec b, vec c) { return _mm512_fnmadd_ps(a, b, c); }
 INLINE vec v_min(float limit, vec a) { return _mm512_min_ps(_mm512_set1_ps(limit), a); }
+INLINE vec v_max(float limit, vec a) { return _mm512_max_ps(_mm512_set1_ps(limit), a); }
 INLINE vec v_abs(vec a) { return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), a); }
 INLINE vec v_copysign(vec a, vec sign) { return _mm512_or_ps(a, _mm512_and_ps(_mm512_set1_ps(-0.0f), sign)); }
 
-INLINE vec v_zero_below(vec x, float limit, vec a)
+INLINE vec v_infinite_below(vec x, float limit, vec a)
 {
-    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, _mm512_set1_ps(limit), _CMP_NLT_UQ), a);
+    return _mm512_mask_mov_ps(a, _mm512_cmp_ps_mask(x, _mm512_set1_ps(limit), _CMP_LT_OQ), _mm512_set1_ps(INFINITY));
 }
 
 INLINE vec v_exponent(vec a)

@@ -31,13 +31,19 @@ INLINE vec v_select(vec_bits mask, vec a, vec b)
 /* min(limit, a); NaN where a is NaN */
 INLINE vec v_min(float limit, vec a) { return v_select((vec_bits)(v_set1(limit) < a), v_set1(limit), a); }
 
+/* max(limit, a); NaN where a is NaN */
+INLINE vec v_max(float limit, vec a) { return v_select((vec_bits)(v_set1(limit) > a), v_set1(limit), a); }
+
 INLINE vec v_abs(vec a) { return (vec)((vec_bits)a & 0x7fffffffu); }
 
 /* a with the sign of `sign`; a >= 0 */
 INLINE vec v_copysign(vec a, vec sign) { return (vec)((vec_bits)a | ((vec_bits)sign & 0x80000000u)); }
 
-/* +0 where x < limit, else a (also where x is NaN) */
-INLINE vec v_zero_below(vec x, float limit, vec a) { return (vec)((vec_bits)a & ~(vec_bits)(x < v_set1(limit))); }
+/* infinity where x < limit, else a (also where x is NaN) */
+INLINE vec v_infinite_below(vec x, float limit, vec a)
+{
+    return v_select((vec_bits)(x < v_set1(limit)), v_set1(INFINITY), a);
+}
 
-/* the float whose sign and exponent bits are the low 9 bits of a: 2^n from a = 1.5*2^23 + 127 + n, -127 < n < 128 */
+/* the float whose sign and exponent bits are the low 9 bits of a: 2^n from a = 1.5 * 2^23 + 127 + n, -127 < n < 128 */
 INLINE vec v_exponent(vec a) { return (vec)((vec_bits)a << 23); }

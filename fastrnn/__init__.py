@@ -10,6 +10,16 @@
 Shapes, state-dict keys and defaults are torch's wherever torch has one.
 """
 
+try:
+    import fastrnn._kernels.core  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name not in ("fastrnn._kernels", "fastrnn._kernels.core"):
+        raise
+    raise ImportError(
+        "fastrnn: this is the source tree, without its compiled core: leave its folder to import "
+        "the installed package, or install it in place with: pip install -e ."
+    ) from None
+
 from fastrnn.cells import GRUCell, LSTMCell, RNNCell
 from fastrnn.errors import FormatError
 from fastrnn.formats import read

@@ -50,7 +50,10 @@ class RecurrentCell:
             weights, prefix, dtype=dtype, engine=engine, isa=isa, threads=threads, **cell_options
         )
         if layer.num_layers != 1 or layer.bidirectional or layer.proj_size:
-            raise ValueError(f"{cls.__name__}: the weights under {prefix!r} are those of {layer!r}")
+            raise ValueError(
+                f"{cls.__name__}: the weights under {prefix!r} are those of {layer!r}, "
+                "expected one layer in one direction without projection"
+            )
         cell = cls.__new__(cls)
         RecurrentCell.__init__(cell, layer)
         return cell

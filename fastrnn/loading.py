@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import Any
 
 import numpy.typing as npt
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import read
+from fastrnn.formats import contents
 from fastrnn.layers import GRU, LSTM, RNN
 from fastrnn.recurrent import RecurrentLayer
-from fastrnn.weights import common_dtype, infer_config, stack_parameters, stack_prefixes
+from fastrnn.weights import common_dtype, infer_config, resolve_prefix, stack_parameters
 
 LAYERS: dict[str, type[RecurrentLayer]] = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}
 
@@ -52,13 +51,19 @@ def load(
     OSError
         If the file cannot be opened.
     """
-    weights = read(path)
-    name = os.fspath(path)
-    full = choose_stack(weights, prefix, name)
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(
+            f"load: path is {type(path).__name__}, expected a str or path; weights in memory "
+            "go to LSTM.from_state_dict and its like"
+        )
+    read = contents(path)
+    weights, name = read.weights, os.fspath(path)
     try:
+        full = resolve_prefix(weights, prefix)
         config = infer_config(weights, full)
     except ValueError as error:
-        raise FormatError(f"{name}: {error}") from None
+        left_out = "".join(f"; {key} {reason}" for key, reason in [*read.skipped.items()][:1])
+        raise FormatError(f"{name}: {error}{left_out}") from None
     found = stack_parameters(weights, full)
     layer = LAYERS[config.cell].from_config(
         config,
@@ -74,39 +79,3 @@ def load(
     except (ValueError, TypeError) as error:
         raise FormatError(f"{name}: {error}") from None
     return layer
-
-
-def choose_stack(weights: Mapping[str, Any], prefix: str, name: str) -> str:
-    """Return the full prefix of the stack that `prefix` means among `weights` of file `name`.
-
-    Raises
-    ------
-    FormatError
-        If it means none, or more than one.
-    """
-    prefixes = stack_prefixes(weights)
-    prefix = prefix.rstrip(".")
-    if prefix in prefixes:
-        return prefix
-    if not prefixes:
-        raise FormatError(
-            f"{name}: no recurrent stack (weight_ih_l0, weight_hh_l0...) among its "
-            f"{len(weights)} tensors: {_some(weights)}"
-        )
-    chosen = [p for p in prefixes if not prefix or p.endswith(f".{prefix}")]
-    if len(chosen) == 1:
-        return chosen[0]
-    if not chosen:
-        raise FormatError(
-            f"{name}: no recurrent stack under prefix {prefix!r}, expected one of "
-            + ", ".join(map(repr, prefixes))
-        )
-    raise FormatError(
-        f"{name}: {len(chosen)} recurrent stacks, say which with prefix=: "
-        + ", ".join(map(repr, chosen))
-    )
-
-
-def _some(weights: Mapping[str, Any], most: int = 8) -> str:
-    listed = ", ".join(f"{key} {tuple(value.shape)}" for key, value in list(weights.items())[:most])
-    return listed + (", ..." if len(weights) > most else "")

@@ -23,6 +23,7 @@ from fastrnn.weights import (
     common_dtype,
     freeze,
     infer_config,
+    resolve_prefix,
     stack_parameters,
 )
 
@@ -123,7 +124,8 @@ class RecurrentLayer:
         weights : mapping of str to array
             A state dict, of this layer or of a whole model. Cell names (`weight_ih`) are accepted.
         prefix : str
-            Where the layer is in it, such as "encoder.lstm".
+            Where the layer is in it, such as "encoder.lstm"; the end of its full name is enough if
+            no other stack ends so, and none is needed if there is one stack.
         batch_first : bool
             As in the model: tensors do not say.
         dtype : float32, float64 or None
@@ -137,7 +139,10 @@ class RecurrentLayer:
         ------
         ValueError
             If the tensors under `prefix` are not one whole stack of this cell with finite values.
+        TypeError
+            If `weights` is not a mapping, or holds something else than floating-point arrays.
         """
+        prefix = resolve_prefix(weights, prefix)
         config = infer_config(weights, prefix)
         if config.cell != cls._cell:
             raise ValueError(f"{cls._cell}: the weights under {prefix!r} are those of {config}")

@@ -96,5 +96,12 @@ class Stream:
                 f"{self._name}: state is {type(state).__name__}, expected a pair (h, c)"
             )
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Refuse copies and pickles, which would share or lose the live state."""
+        raise TypeError(
+            f"{self._name}: cannot be copied or pickled; copy its state into another stream of the "
+            "same layer: layer.stream(batch).state = stream.state"
+        )
+
     def __repr__(self) -> str:
         return f"<{self._name}, batch={self.batch}>"

@@ -103,6 +103,53 @@ def stack_prefixes(weights: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(match["prefix"] or "" for match in matches if match))
 
 
+def resolve_prefix(weights: Mapping[str, Any], prefix: str) -> str:
+    """Return the full prefix of the stack that `prefix` means.
+
+    That is `prefix` itself, or the only stack whose full name ends in it: "lstm" means
+    "encoder.lstm", and "" the only stack there is.
+
+    Raises
+    ------
+    TypeError
+        If `weights` is not a mapping or `prefix` not a str.
+    ValueError
+        If it means none, or more than one.
+    """
+    if not isinstance(weights, Mapping):
+        raise TypeError(
+            f"weights is {type(weights).__name__}, expected a mapping of names to arrays; "
+            "fastrnn.load(path) reads a file, module.state_dict() is a module's"
+        )
+    if not isinstance(prefix, str):
+        raise TypeError(f"prefix is {type(prefix).__name__}, expected a str")
+    prefixes = stack_prefixes(weights)
+    prefix = prefix.rstrip(".")
+    if prefix in prefixes:
+        return prefix
+    if not prefixes:
+        raise ValueError(
+            f"no recurrent stack (weight_ih_l0, weight_hh_l0...) among {len(weights)} tensors: "
+            + _some(weights)
+        )
+    chosen = [full for full in prefixes if not prefix or full.endswith(f".{prefix}")]
+    if len(chosen) == 1:
+        return chosen[0]
+    if not chosen:
+        raise ValueError(
+            f"no recurrent stack under prefix {prefix!r}, expected one of "
+            + ", ".join(map(repr, prefixes))
+        )
+    raise ValueError(
+        f"{len(chosen)} recurrent stacks, say which with prefix=: " + ", ".join(map(repr, chosen))
+    )
+
+
+def _some(weights: Mapping[str, Any], most: int = 8) -> str:
+    listed = ", ".join(f"{key} {np.shape(value)}" for key, value in list(weights.items())[:most])
+    return listed + (", ..." if len(weights) > most else "")
+
+
 def infer_config(weights: Mapping[str, Any], prefix: str = "") -> StackConfig:
     """Work out the stack under `prefix` from names and shapes, and check that it is whole.
 
@@ -167,7 +214,7 @@ def check_shapes(config: StackConfig, shapes: Mapping[str, tuple[int, ...]], whe
 
 def common_dtype(values: Mapping[str, Any]) -> np.dtype[Any]:
     """float64 if every tensor is, float32 otherwise: what a layer of these weights computes in."""
-    float64 = all(np.asarray(value).dtype == np.float64 for value in values.values())
+    float64 = all(_array(name, value).dtype == np.float64 for name, value in values.items())
     return np.dtype(np.float64 if float64 else np.float32)
 
 
@@ -185,7 +232,7 @@ def freeze(
     """
     frozen = {}
     for name, value in values.items():
-        array = np.asarray(value)
+        array = _array(f"{where}{name}", value)
         if array.dtype.kind != "f":
             raise TypeError(f"{where}{name} has dtype {array.dtype}, expected floating point")
         with np.errstate(over="ignore"):
@@ -196,3 +243,10 @@ def freeze(
         copy.flags.writeable = False
         frozen[name] = copy
     return frozen
+
+
+def _array(name: str, value: Any) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:  # a tensor with a gradient, or bfloat16
+        raise TypeError(f"{name} is {type(value).__name__}, expected an array: {error}") from None

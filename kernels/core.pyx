@@ -57,7 +57,11 @@ def as_array(value, dtype, str what):
     """
     if type(value) is np.ndarray and value.dtype == dtype and np.PyArray_ISCARRAY_RO(value):
         return value
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:  # ragged lists, tensors with a gradient
+        raise TypeError(f"{what} is {type(value).__name__}, expected an array or what NumPy makes "
+                        f"one of: {error}") from None
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{what} has dtype {array.dtype}, expected a real number type such as "
                         f"{np.dtype(dtype).name}")

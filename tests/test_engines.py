@@ -81,6 +81,28 @@ print("scipy" in sys.modules)
     assert python(code).stdout.split() == ["False", "True"]
 
 
+def test_the_source_tree_without_its_core_says_so(tmp_path):
+    import shutil
+    from pathlib import Path
+
+    shutil.copytree(
+        Path(fastrnn.__file__).parent,
+        tmp_path / "fastrnn",
+        ignore=shutil.ignore_patterns("_kernels"),
+    )
+    failed = python(
+        f"""
+import sys
+sys.meta_path = [finder for finder in sys.meta_path if "ditable" not in repr(finder)]
+sys.path = [{str(tmp_path)!r}] + [p for p in sys.path if "site-packages" not in p]
+import fastrnn
+"""
+    )
+    assert (
+        "ImportError: fastrnn: this is the source tree, without its compiled core" in failed.stderr
+    )
+
+
 def test_engines_agree(rng):
     config = StackConfig("GRU", 20, 70, num_layers=2, bidirectional=True)
     weights = reference.random_weights(config, rng)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import reference
@@ -90,6 +92,20 @@ def test_a_file_without_a_stack_says_what_it_has(tmp_path):
     path = tmp_path / "conv.npz"
     write(path, {"conv.weight": np.zeros((2, 3), np.float32)})
     with pytest.raises(fastrnn.FormatError, match=r"no recurrent stack .* conv\.weight \(2, 3\)"):
+        fastrnn.load(path)
+
+
+@pytest.mark.parametrize("value", [{}, None, 3])
+def test_a_path_is_a_path(value):
+    with pytest.raises(
+        TypeError, match=r"load: path is \w+, expected a str or path; weights in mem"
+    ):
+        fastrnn.load(value)
+
+
+def test_what_could_not_be_read_is_told():
+    path = Path(__file__).parent / "data" / "formats" / "quantized.pt"
+    with pytest.raises(fastrnn.FormatError, match=r"quantized\.pt: .*; .*save the model before"):
         fastrnn.load(path)
 
 

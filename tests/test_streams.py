@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 from itertools import pairwise
 
@@ -179,6 +181,12 @@ def test_a_bidirectional_layer_cannot_stream(rng):
     layer = fastrnn.GRU.from_state_dict(reference.random_weights(config, rng))
     with pytest.raises(ValueError, match="GRU stream: a bidirectional layer cannot stream"):
         layer.stream(1)
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_stream_is_not_copied(duplicate):
+    with pytest.raises(TypeError, match="LSTM stream: cannot be copied or pickled; copy its state"):
+        duplicate(make().stream(2))
 
 
 def test_a_stream_keeps_its_weights(rng):

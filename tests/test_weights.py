@@ -12,6 +12,7 @@ from fastrnn.weights import (
     StackConfig,
     freeze,
     infer_config,
+    resolve_prefix,
     stack_parameters,
     stack_prefixes,
 )
@@ -98,6 +99,41 @@ def test_what_does_not_fit_is_named(rng, change, message):
 def test_a_wrong_prefix_says_which_there_are(rng):
     with pytest.raises(ValueError, match=r"dec.weight_ih_l0 is missing; recurrent .* under 'enc'"):
         infer_config(broken(rng, lambda w: None), "dec")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "full"),
+    [("", ""), ("a", "a"), ("lstm", "enc.lstm"), ("enc.lstm.", "enc.lstm"), ("gru", "dec.gru")],
+)
+def test_the_end_of_a_name_is_enough(prefix, full):
+    names = {"", "a"} if prefix in ("", "a") else {"enc.lstm", "dec.gru", "xlstm"}
+    weights = {f"{name}.weight_ih_l0".lstrip("."): 0 for name in names}
+    assert resolve_prefix(weights, prefix) == full
+
+
+def test_a_prefix_that_means_several_or_none_says_which_there_are():
+    weights = {f"{name}.rnn.weight_ih_l0": 0 for name in ("enc", "dec")}
+    for prefix in ("", "rnn"):
+        with pytest.raises(
+            ValueError, match=r"2 recurrent stacks, .* prefix=: 'enc.rnn', 'dec.rnn'"
+        ):
+            resolve_prefix(weights, prefix)
+    with pytest.raises(
+        ValueError, match=r"under prefix 'nn', expected one of 'enc.rnn', 'dec.rnn'"
+    ):
+        resolve_prefix(weights, "nn")
+    with pytest.raises(ValueError, match=r"no recurrent stack .* among 1 tensors: w \(2,\)"):
+        resolve_prefix({"w": np.zeros(2)}, "")
+    with pytest.raises(TypeError, match=r"weights is str, expected a mapping .*fastrnn.load"):
+        resolve_prefix("model.pt", "")
+    with pytest.raises(TypeError, match="prefix is int, expected a str"):
+        resolve_prefix(weights, 3)
+
+
+def test_a_value_that_is_no_array_is_named(torch):
+    parameter = torch.nn.Parameter(torch.ones(3))
+    with pytest.raises(TypeError, match=r"LSTM: w is Parameter, expected an array: .*grad"):
+        freeze({"w": parameter}, "float32", "LSTM: ")
 
 
 def test_frozen_is_a_private_copy():

@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrnn.cli.inspect import FoundStack, find_stacks, stack_as_json
-from fastrnn.cli.output import NO, OK, plural, say, say_json, say_table
+from fastrnn.cli.output import NO, OK, CommandError, plural, say, say_json, say_table
 from fastrnn.engines import available_engines, available_isas
 from fastrnn.formats import read
-from fastrnn.loading import LAYERS, choose_stack
-from fastrnn.weights import StackConfig, stack_prefixes
+from fastrnn.loading import LAYERS
+from fastrnn.weights import StackConfig, resolve_prefix, stack_prefixes
 
 Array = npt.NDArray[Any]
 
@@ -75,7 +75,10 @@ def run(args: argparse.Namespace) -> int:
     weights = read(args.file)
     prefixes = stack_prefixes(weights)
     if args.prefix or not prefixes:
-        prefixes = [choose_stack(weights, args.prefix, args.file)]
+        try:
+            prefixes = [resolve_prefix(weights, args.prefix)]
+        except ValueError as error:
+            raise CommandError(f"{args.file}: {error}") from None
     torch = import_torch()
     if not args.json:
         say(f"{args.file}: largest absolute difference to the BLAS engine in float64")
@@ -234,6 +237,8 @@ def _print_stack(stack: FoundStack, differences: list[Difference]) -> None:
     )  # fmt: skip
     if stack.config.bidirectional:
         say("  bidirectional: not streamed")
+    if stack.config.cell == "RNN":
+        say("  run with tanh: tensors do not say whether the model has relu (nonlinearity=)")
 
 
 def _as_json(

@@ -44,7 +44,7 @@ QUICK = {"sizes": [32, 128, 512], "batches": [1, 16], "sequence_batches": [1, 4]
 SAMPLE = 5e-4  # seconds: short enough to fall between two interruptions, mostly
 LONG = 1e-2  # seconds: a call of this length has its weights in the cache soon enough
 ROUNDS = (5, 151)
-INPUTS = 4  # different x, in turn
+INPUTS = 3  # different x, in turn
 NEAR = 1.25  # ways to use a runtime that are this near to its fastest are all measured
 RTOL, ATOL = 1e-4, 1e-5  # of a peer's outputs against ours
 
@@ -86,8 +86,9 @@ class Contestant:
             self.calls *= 2
             took, _ = self.seconds(self.calls)
         self.calls = max(1, round(self.calls * SAMPLE / took))
-        looks = 3 if took < LONG else 1
-        self.first_look = min(self.sample()[0] for _ in range(looks))
+        self.first_look = 1e6 * took
+        if took < LONG:
+            self.first_look = min(self.sample()[0] for _ in range(3))
 
     def sample(self) -> np.ndarray:
         """Microseconds per call: CPU, wall."""
@@ -239,6 +240,11 @@ def summarise(cases: list[dict[str, Any]]) -> dict[str, Any]:
             summary[what] = {
                 "geometric_mean": geometric_mean([c["ratio"] for c in with_peer]),
                 "geometric_mean_wall": geometric_mean([c["ratio_wall"] for c in with_peer]),
+                "geometric_mean_by_peer": {
+                    peer: geometric_mean([c["peers"][peer]["ratio"] for c in with_peer])
+                    for peer in PEERS
+                    if all(peer in c["peers"] for c in with_peer)
+                },
                 "worst": worst["ratio"],
                 "worst_case": title(worst),
                 "slower": [f"{title(c)}: {c['ratio']:.2f}" for c in with_peer if c["ratio"] < 1],
@@ -263,6 +269,8 @@ def print_report(report: Mapping[str, Any]) -> None:
         mean = f"geometric mean {s['geometric_mean']:.2f} (wall {s['geometric_mean_wall']:.2f})"
         worst = f"worst {s['worst']:.2f} ({s['worst_case']})"
         print(f"\n{what}: {mean}, {worst}, slower in {len(s['slower'])} cases")
+        for peer, ratio in s["geometric_mean_by_peer"].items():
+            print(f"    {peer:16}{ratio:6.2f}")
         for line in s["slower"]:
             print(f"    {line}")
     print("\nPython call")
@@ -271,6 +279,11 @@ def print_report(report: Mapping[str, Any]) -> None:
     print("\ndenormal over normal")
     for name, ratio in report["denormals"].items():
         print(f"    {name:24}{ratio:6.2f}")
+
+
+def shortened(report: Any) -> Any:
+    """Four significant digits of every figure."""
+    return json.loads(json.dumps(report), parse_float=lambda digits: float(f"{float(digits):.4g}"))
 
 
 def commit() -> str | None:
@@ -342,7 +355,7 @@ def main() -> None:
     slug = re.sub(r"[^a-z0-9]+", "-", info["cpu"].lower()).strip("-")
     out = options.out or Path(__file__).parent / "results" / f"compare-{slug}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=1) + "\n")
+    out.write_text(json.dumps(shortened(report), indent=1) + "\n")
     print_report(report)
     say(f"written to {out}")
 

@@ -1,4 +1,4 @@
-/* sigmoid and tanh, to 2 ULP over all floats, without branches or tables. Both as quotients, so that
+/* sigmoid and tanh, to about 2 ULP over all floats, without branches or tables. Both as quotients, so that
  * a cell can join the divisions of a product.
  *
  *   exp(-u) = s (1 - g),  s = 2^-n,  n = round(u / ln 2),  r = u - n ln 2,  g = 1 - exp(-r) = r - r^2 q(r)
@@ -11,8 +11,8 @@
  * kernels. q is our own minimax fit (Lawson's algorithm on |r| <= ln 2 / 2, coefficients then rounded to
  * float), which leaves an error of at most 1.6e-8 |g|.
  *
- * Measured over all 2^32 floats by tests/simd_check.c, in ULP of the float nearest the true value:
- * MEASURED
+ * Measured over all 2^32 floats by tests/simd_check.c, in ULP of the float nearest the true value: sigmoid
+ * 2.44 (for -17 < x < -16, where 1 + s is not exact; elsewhere 1.95), tanh 1.95; generic 2.44 and 2.03.
  * NaN gives NaN, infinities their limits; tanh keeps the sign of zero and is exact on subnormals.
  */
 

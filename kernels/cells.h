@@ -29,7 +29,10 @@ typedef struct {
 typedef void cell_fn(const step_state *s, const cell_block *b);
 
 /* The sum of one gate: vector j of a row's sums. */
-INLINE vec gate_sum(const float *x_sums, const float *h_sums, size_t j) { return v_add(v_load(x_sums + j), v_load(h_sums + j)); }
+INLINE vec gate_sum(const float *x_sums, const float *h_sums, size_t j)
+{
+    return v_add(v_load(x_sums + j), v_load(h_sums + j));
+}
 
 /* c' = sigmoid(f) c + sigmoid(i) tanh(g). Leaves the divisor of sigmoid(o). */
 static void lstm_gates(const step_state *s, const cell_block *b)
@@ -75,7 +78,7 @@ static void projection_output(const step_state *s, const cell_block *b)
             v_store(s->h_next + m * s->h_stride + b->unit + j, v_load(b->h_sums + m * b->units + j));
 }
 
-/* h' = (1 - z) n + z h. In this form z = 1 keeps h exactly; n + z (h - n), torch's, rounds it to the precision of n. */
+/* h' = (1 - z) n + z h. In this form z = 1 keeps h exactly; n + z (h - n), torch's, rounds it to n's precision. */
 INLINE vec gru_update(vec z, vec n, vec h) { return v_fma(z, h, v_mul(v_sub(v_set1(1.0f), z), n)); }
 
 /* Reset after the product, torch's. Leaves z and the argument of n = tanh(x_n + sigmoid(r) h_n). */
@@ -102,7 +105,8 @@ static void gru_output(const step_state *s, const cell_block *b)
         const float *left = b->h_sums + m * 3 * n;
         size_t at = m * s->h_stride + b->unit;
         for (size_t j = 0; j < n; j += VEC_WIDTH)
-            v_store(s->h_next + at + j, gru_update(v_load(left + n + j), v_tanh(v_load(left + j)), v_load(s->h + at + j)));
+            v_store(s->h_next + at + j,
+                    gru_update(v_load(left + n + j), v_tanh(v_load(left + j)), v_load(s->h + at + j)));
     }
 }
 

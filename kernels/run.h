@@ -10,33 +10,27 @@
  */
 
 /* Rows worked on together: enough to use every weight often, few enough for x, h and sums to stay in L2. */
-#ifndef GROUP_ROWS
 #define GROUP_ROWS 96
-#endif
 
 /* With few rows, cells wait until blocks x rows is this many, so that there is enough independent work. */
 #define CELL_ROWS 8
 
-/* Scratch, in floats, each part a multiple of ALIGNMENT bytes. */
+/* How a run is cut, and its scratch: floats, each part a multiple of ALIGNMENT bytes. */
 typedef struct {
+    size_t group;       /* rows worked on together */
+    size_t chunk;       /* steps projected together; more than 1 only where a group is the whole batch */
     step_state state;
     float *h_sums;      /* (blocks in work, rows, block width) */
     float *x_sums[2];   /* per stage (blocks, chunk * rows, block width) */
-} run_scratch;
+} run_plan;
 
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
-/* Rows in a group: all groups as even as can be. */
-static size_t group_rows(size_t batch)
+/* The larger size of n cut into as few parts of at most `most` as can be, all as even as can be. */
+static size_t even_part(size_t n, size_t most)
 {
-    size_t groups = (batch + GROUP_ROWS - 1) / GROUP_ROWS;
-    return (batch + groups - 1) / groups;
-}
-
-/* Steps in a chunk. Rows of several steps are one matrix only where a group is the whole batch. */
-static size_t chunk_steps(size_t steps, size_t batch)
-{
-    return batch <= GROUP_ROWS ? smaller(steps, GROUP_ROWS / batch) : 1;
+    size_t parts = (n + most - 1) / most;
+    return (n + parts - 1) / parts;
 }
 
 /* Scratch is handed out from the front; with base NULL it is only counted. */
@@ -52,11 +46,15 @@ static float *take(arena *a, size_t floats)
     return p;
 }
 
-static run_scratch lay_out(const simd_layer *l, size_t steps, size_t batch, arena *a)
+static run_plan lay_out(const simd_layer *l, size_t steps, size_t batch, arena *a)
 {
-    size_t rows = group_rows(batch), chunk_rows = chunk_steps(steps, batch) * rows;
     size_t h_stride = round_up(l->state_size, PANEL), unit_stride = round_up(l->hidden_size, PANEL);
-    run_scratch s = {.state = {.h_stride = h_stride, .unit_stride = unit_stride}};
+    run_plan s = {.group = batch, .chunk = 1, .state = {.h_stride = h_stride, .unit_stride = unit_stride}};
+    if (batch > GROUP_ROWS)
+        s.group = even_part(batch, GROUP_ROWS);
+    else if (steps > 1)
+        s.chunk = smaller(steps, GROUP_ROWS / batch);
+    size_t rows = s.group, chunk_rows = s.chunk * rows;
     s.state.h = take(a, rows * h_stride);
     s.state.h_next = take(a, rows * h_stride);
     s.state.c = take(a, l->lstm ? rows * unit_stride : 0);
@@ -99,7 +97,7 @@ static float *block_sums(const matrix *m, size_t block, size_t chunk_rows, float
 
 /* One step of one stage over blocks [first, last), for `rows` rows whose x_sums stand from row `chunk_row` of
  * chunk_rows on. */
-static void stage_step(const simd_layer *l, size_t i, const run_scratch *s, size_t rows, size_t chunk_row,
+static void stage_step(const simd_layer *l, size_t i, const run_plan *s, size_t rows, size_t chunk_row,
                        size_t chunk_rows, size_t first, size_t last)
 {
     const stage *g = &l->stage[i];
@@ -111,7 +109,8 @@ static void stage_step(const simd_layer *l, size_t i, const run_scratch *s, size
         n = smaller(at_once, last - block);
         for (size_t k = 0; k < n; k++) {
             size_t units = block_units(&g->h, block + k);
-            const float *x_sums = block_sums(&g->x, block + k, chunk_rows, s->x_sums[i]) + chunk_row * g->x.gates * units;
+            const float *x_sums = block_sums(&g->x, block + k, chunk_rows, s->x_sums[i])
+                                + chunk_row * g->x.gates * units;
             float *h_sums = s->h_sums + k * rows * BLOCK_PANELS * PANEL;
             b[k] = (cell_block){rows, block_unit(&g->h, block + k), units, x_sums, h_sums};
             block_product(&g->h, block + k, rows, from, stride, h_sums);
@@ -132,7 +131,7 @@ static size_t live_rows(const fr_run *run, size_t first_row, size_t rows, size_t
 
 /* x_sums of the live rows of steps [first, first + n): step t's at chunk row (t - first) * rows */
 static void project_chunk(const simd_layer *l, const fr_run *run, size_t first_row, size_t rows, size_t first, size_t n,
-                          const run_scratch *s)
+                          const run_plan *s)
 {
     for (size_t i = 0; i < l->stages; i++) {
         const matrix *m = &l->stage[i].x;
@@ -154,7 +153,8 @@ static void project_chunk(const simd_layer *l, const fr_run *run, size_t first_r
 }
 
 /* Of the rows from first_row on, `from` lived and `to` will: those that begin are copied in, those that cease, out. */
-static void change_rows(const simd_layer *l, const fr_run *run, size_t first_row, const step_state *s, size_t from, size_t to)
+static void change_rows(const simd_layer *l, const fr_run *run, size_t first_row, const step_state *s, size_t from,
+                        size_t to)
 {
     size_t h = l->state_size, c = l->hidden_size;
     float *run_h = (float *)run->h + first_row * h;
@@ -172,12 +172,12 @@ static void change_rows(const simd_layer *l, const fr_run *run, size_t first_row
 }
 
 /* The whole sequence for rows [first_row, first_row + rows). */
-static void run_group(const simd_layer *l, const fr_run *run, size_t first_row, size_t rows, run_scratch *s)
+static void run_group(const simd_layer *l, const fr_run *run, size_t first_row, size_t rows, run_plan *s)
 {
     step_state *state = &s->state;
-    size_t chunk = chunk_steps(run->steps, run->batch), live = 0;
+    size_t live = 0;
     for (size_t done = 0, n; done < run->steps; done += n) {
-        n = smaller(chunk, run->steps - done);
+        n = smaller(s->chunk, run->steps - done);
         size_t first = run->reverse ? run->steps - done - n : done;
         project_chunk(l, run, first_row, rows, first, n, s);
         for (size_t i = 0; i < n; i++) {
@@ -204,8 +204,7 @@ static void run_layer(const fr_layer *layer, const fr_run *run)
 {
     const simd_layer *l = (const simd_layer *)layer;
     arena memory = {run->scratch, 0};
-    run_scratch s = lay_out(l, run->steps, run->batch, &memory);
-    size_t group = group_rows(run->batch);
-    for (size_t row = 0; row < run->batch; row += group)
-        run_group(l, run, row, smaller(group, run->batch - row), &s);
+    run_plan s = lay_out(l, run->steps, run->batch, &memory);
+    for (size_t row = 0; row < run->batch; row += s.group)
+        run_group(l, run, row, smaller(s.group, run->batch - row), &s);
 }

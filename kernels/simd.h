@@ -5,7 +5,7 @@
  *   simd_{generic,avx2,avx512}.c  one stub per instruction set: its target region around the bodies
  *   vector_{...}.h                floor 1: the few vector operations of one instruction set
  *   activation.h                  sigmoid and tanh on those
- *   pack.h  tile.h  cells.h  run.h  floor 2, the bodies: layout, matrix product, gates, sequence
+ *   pack.h tile.h cells.h layer.h run.h  floor 2, the bodies: layout, matrix product, gates, layer, sequence
  *
  * On one instruction set a row's h, c and y have the same bits whatever the batch, the row's
  * place in it, its neighbours, the cutting of time into runs, and the alignment of the arrays.

@@ -56,11 +56,11 @@ INLINE void tile(size_t rows, size_t panels, const float *a, size_t lda, size_t 
 typedef void tile_fn(const float *a, size_t lda, size_t depth, const float *w, size_t gap, size_t ahead, float *out,
                      size_t ldo);
 
-#define TILE(rows, panels)                                                                                 \
+#define TILE(rows, panels)                                                                                  \
     static void tile_##rows##x##panels(const float *a, size_t lda, size_t depth, const float *w, size_t gap, \
-                                       size_t ahead, float *out, size_t ldo)                               \
-    {                                                                                                      \
-        tile(rows, panels, a, lda, depth, w, gap, ahead, out, ldo);                                        \
+                                       size_t ahead, float *out, size_t ldo)                                \
+    {                                                                                                       \
+        tile(rows, panels, a, lda, depth, w, gap, ahead, out, ldo);                                         \
     }
 TILE(1, 1) TILE(1, 2) TILE(1, 3) TILE(1, 4)
 TILE(2, 1) TILE(2, 2) TILE(2, 3)
@@ -100,7 +100,8 @@ static void block_product(const matrix *m, size_t block, size_t rows, const floa
         size_t ahead = block + 1 < m->blocks || p + n < panels ? gap : 0;
         for (size_t t = 0, row = 0, tile_rows; t < count; t++, row += tile_rows, ahead = 0) {
             tile_rows = least + (t < larger);
-            tiles[tile_rows - 1][n - 1](a + row * lda, lda, m->depth, w, gap, ahead, out + row * width + p * PANEL, width);
+            tiles[tile_rows - 1][n - 1](a + row * lda, lda, m->depth, w, gap, ahead,
+                                        out + row * width + p * PANEL, width);
         }
     }
 }

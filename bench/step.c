@@ -1,0 +1,187 @@
+/* How near the SIMD engine comes to this machine's limit, one thread, best instruction set.
+ *
+ *     gcc -O3 -march=native -ffp-contract=fast -o step bench/step.c kernels/simd*.c kernels/cpu.c -lm && ./step
+ *
+ * Limit of a step = max(packed weight bytes / read bandwidth at that working-set size, flops / FMA peak);
+ * of a sequence, the x part (weights read once) plus T times the h part. Bandwidth, peak and the
+ * engine are timed in turn, round by round, in CPU time of the thread; printed are medians, of the fraction over the
+ * rounds' own. A hyperthread busy beside this one costs the engine up to a quarter, and the FMA peak nothing.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "../kernels/simd.h"
+
+#if defined(__AVX512F__)
+#define WIDTH 16
+#define SUMS 24
+#elif defined(__AVX__)
+#define WIDTH 8
+#define SUMS 12
+#else
+#define WIDTH 4
+#define SUMS 12
+#endif
+typedef float vec __attribute__((vector_size(4 * WIDTH)));
+
+#define MIN_ROUNDS 7
+#define MAX_ROUNDS 101
+#define CASE_SECONDS 0.4
+#define SAMPLE_SECONDS 1e-4
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static volatile float sink;
+
+/* flops of `count` rounds of independent multiply-adds */
+static double multiply_adds(size_t count)
+{
+    vec sum[SUMS], a, b;
+    for (int j = 0; j < WIDTH; j++)
+        a[j] = 1.0f - 1e-7f * sink, b[j] = 1e-9f;
+#pragma GCC unroll 32
+    for (int i = 0; i < SUMS; i++)
+        sum[i] = b * (float)i;
+    for (size_t k = 0; k < count; k++)
+#pragma GCC unroll 32
+        for (int i = 0; i < SUMS; i++)
+            sum[i] = sum[i] * a + b;
+#pragma GCC unroll 32
+    for (int i = 1; i < SUMS; i++)
+        sum[0] += sum[i];
+    sink = sum[0][0] * 1e-30f;
+    return 2.0 * SUMS * WIDTH * (double)count;
+}
+
+/* reads n bytes, a multiple of 8 vectors */
+static void read_all(const void *p, size_t n)
+{
+    vec sum[8] = {{0}};
+    for (const vec *v = p, *end = v + n / sizeof(vec); v < end; v += 8)
+#pragma GCC unroll 8
+        for (int j = 0; j < 8; j++)
+            sum[j] += v[j];
+    for (int j = 1; j < 8; j++)
+        sum[0] += sum[j];
+    sink = sum[0][0];
+}
+
+typedef struct {
+    fr_layer *layer;
+    fr_run run;
+    const void *read;       /* timed reads: `bytes` of it */
+    size_t bytes;
+} work;
+
+static void do_run(work *w) { w->layer->run(w->layer, &w->run); }
+static void do_read(work *w) { read_all(w->read, w->bytes); }
+static void do_fma(work *w) { (void)w; multiply_adds(2000); }
+
+/* seconds of one call, the caches warmed by one before */
+static double once(void (*f)(work *), work *w)
+{
+    double start = now();
+    f(w);
+    size_t calls = 1 + (size_t)(SAMPLE_SECONDS / (now() - start + 1e-7));
+    f(w);
+    start = now();
+    for (size_t i = 0; i < calls; i++)
+        f(w);
+    return (now() - start) / (double)calls;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *v, size_t n)
+{
+    qsort(v, n, sizeof *v, by_size);
+    return v[n / 2];
+}
+
+static float *floats(size_t n, float scale)
+{
+    float *p = aligned_alloc(64, (n * 4 + 63) / 64 * 64 + 64);
+    for (size_t i = 0; i < n; i++)
+        p[i] = scale * ((float)rand() / (float)RAND_MAX - 0.5f);
+    return p;
+}
+
+static const char *const cells[] = {"lstm", "gru", "rnn"};     /* by fr_cell */
+
+static void measure(fr_isa isa, fr_cell cell, size_t steps, size_t batch, size_t size)
+{
+    size_t gates = cell == FR_LSTM ? 4 : cell == FR_GRU ? 3 : 1, rows = gates * size;
+    float scale = 2 / sqrtf((float)size);
+    float *w_ih = floats(rows * size, scale), *w_hh = floats(rows * size, scale), *b = floats(rows, scale);
+    fr_params p = {.cell = cell, .reset_after = 1, .input_size = size, .hidden_size = size,
+                   .w_ih = w_ih, .w_hh = w_hh, .b_ih = b, .b_hh = b};
+    fr_layer *layer = fr_simd_pack(&p, isa);
+    float *x = floats(steps * batch * size, 2), *h = floats(batch * size, 1), *c = floats(batch * size, 1);
+    float *y = floats(steps * batch * size, 0), *scratch = floats(layer->scratch_bytes(layer, steps, batch) / 4, 0);
+    work w = {layer, {.steps = steps, .batch = batch, .x = x, .y = y, .y_stride = size, .h = h, .c = c, .scratch = scratch},
+              NULL, 0};
+    size_t all = layer->packed_bytes / 2048 * 2048;
+    float *memory = floats(all / 4, 1);
+    w.read = memory;
+    double flops = 2.0 * (double)(gates * size * size * batch);     /* of the x part, and of the h part */
+    double fraction[MAX_ROUNDS], time[MAX_ROUNDS], speed[MAX_ROUNDS], bandwidth[MAX_ROUNDS], start = now();
+    size_t n = 0;
+    for (; n < MIN_ROUNDS || (n < MAX_ROUNDS && now() - start < CASE_SECONDS); n++) {
+        double per_flop = once(do_fma, &w) / (2.0 * SUMS * WIDTH * 2000), limit;
+        w.bytes = all;
+        double read = once(do_read, &w);
+        if (steps == 1) {
+            limit = fmax(read, 2 * flops * per_flop);
+        } else {
+            limit = fmax(read / 2, (double)steps * flops * per_flop);
+            w.bytes = all / 2;
+            limit += (double)steps * fmax(once(do_read, &w), flops * per_flop);
+        }
+        time[n] = once(do_run, &w);
+        fraction[n] = limit / time[n];
+        speed[n] = 1e-9 / per_flop;
+        bandwidth[n] = 1e-9 * (double)all / read;
+    }
+    printf("%-7s %-4s T=%-4zu B=%-4zu H=%-5zu %10.2f us  %5.2f of limit   (%.0f GFLOP/s peak, %.0f GB/s at %zu KB)\n",
+           fr_isa_name(isa), cells[cell], steps, batch, size, 1e6 * median(time, n), median(fraction, n),
+           median(speed, n), median(bandwidth, n), all / 1024);
+    fflush(stdout);
+    layer->destroy(layer);
+    float *all_arrays[] = {w_ih, w_hh, b, x, h, c, y, scratch, memory};
+    for (size_t i = 0; i < sizeof all_arrays / sizeof *all_arrays; i++)
+        free(all_arrays[i]);
+}
+
+/* step [cell [T [B [H]]]]: a 0, or nothing, means all */
+int main(int argc, char **argv)
+{
+    const size_t step_batches[] = {1, 4, 16, 64, 256}, sequence_batches[] = {1, 4, 32};
+    const size_t sizes[] = {32, 64, 128, 256, 512, 1024};
+    size_t only[5] = {0};       /* T, B, H from 2 on */
+    for (int i = 2; i < argc && i < 5; i++)
+        only[i] = strtoul(argv[i], NULL, 10);
+    for (int cell = FR_LSTM; cell <= FR_RNN; cell++)
+        for (int sequence = 0; sequence < 2; sequence++)
+            for (size_t i = 0; i < (sequence ? 3 : 5); i++)
+                for (size_t j = 0; j < sizeof sizes / sizeof *sizes; j++) {
+                    size_t steps = sequence ? 100 : 1, batch = sequence ? sequence_batches[i] : step_batches[i];
+                    if ((argc < 2 || strcmp(argv[1], "0") == 0 || strcmp(argv[1], cells[cell]) == 0)
+                        && (!only[2] || only[2] == steps) && (!only[3] || only[3] == batch)
+                        && (!only[4] || only[4] == sizes[j]))
+                        measure(fr_isa_best(), (fr_cell)cell, steps, batch, sizes[j]);
+                }
+    return 0;
+}

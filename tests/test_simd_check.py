@@ -1,0 +1,71 @@
+"""The SIMD engine's C kernels on their own, by tests/simd_check.c: under sanitizers, and as they ship.
+
+The program runs every cell on every instruction set of this CPU, around all tile and tail sizes, on
+arrays that end at forbidden pages; compares with a reference in double; and compares bits between
+batch sizes, rows, cuts of time and poisoned batch-mates.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fastrnn.engines import available_isas
+
+ROOT = Path(__file__).parent.parent
+SOURCES = [
+    "tests/simd_check.c",
+    *(str(p.relative_to(ROOT)) for p in sorted(ROOT.glob("kernels/simd*.c"))),
+]
+HOUSE_FLAGS = ["-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+WARNINGS = ["-Wall", "-Wextra", "-Werror"]
+# Flags, and cases of each cell on each instruction set: without optimisation sanitized code is slow to run,
+# with it slow to compile.
+BUILDS = {
+    "shipped": (["-O3"], 60),
+    "sanitized": (["-O0", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"], 6),
+}
+
+
+@pytest.fixture(scope="module", params=["gcc", "clang"])
+def compiler(request: pytest.FixtureRequest) -> str:
+    if shutil.which(request.param) is None:
+        pytest.skip(f"no {request.param}")
+    return request.param
+
+
+@pytest.fixture(scope="module", params=BUILDS)
+def build(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def simd_check(build: str, compiler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Path of the compiled program."""
+    program = tmp_path_factory.mktemp(build) / "simd_check"
+    flags = [*HOUSE_FLAGS, *WARNINGS, *BUILDS[build][0]]
+    command = [compiler, *flags, "-o", program, *SOURCES, "kernels/cpu.c", "-lm"]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    return program
+
+
+def check(program: Path, *arguments: str) -> None:
+    """Runs it; every instruction set of this CPU must be among those it checked."""
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    checked = {
+        line.split(":")[0] for line in done.stdout.splitlines() if "not supported" not in line
+    }
+    assert checked == set(available_isas())
+
+
+def test_cells(simd_check: Path, build: str) -> None:
+    check(simd_check, "cells", str(BUILDS[build][1]))
+
+
+def test_activation_error(simd_check: Path) -> None:
+    check(simd_check, "activation", "4099")

@@ -30,7 +30,7 @@ setup(
     ext_modules=[
         extension("core"),
         extension("blas", "gates.c"),
-        extension("simd_engine", "simd.c", "cpu.c", *(f"simd_{isa}.c" for isa in ISAS)),
+        extension("simd", "simd_dispatch.c", "cpu.c", "team.c", *(f"simd_{isa}.c" for isa in ISAS)),
     ],
     options={"build_ext": {"cython_c_in_temp": True, "cython_include_dirs": ["kernels"]}},
 )

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastrnn._kernels import simd_engine as simd
+from fastrnn._kernels import simd
 from fastrnn._kernels.core import Stack
 from fastrnn.weights import StackConfig
 

@@ -1,10 +1,22 @@
 """The compiled core, installed as `fastrnn._kernels`. Private: nothing here is API.
 
-Floors, each knowing only the ones below:
+From the top, each floor knowing only the ones below:
 
     core.pyx            boundary: checks arrays, stacks layers and directions, owns stream state
     engine.h  .pxd      the seam: what an engine is, and how one layer is run
+    fpmode.h            denormals flushed around a run, the caller's mode restored
+
     blas.pyx            BLAS engine: products by SciPy's BLAS, float32 and float64
     gates.c  .h         its gate passes; gates_body.h is the body, compiled per type
-    fpmode.h            denormals flushed around a run, the caller's mode restored
+
+    simd.pyx            SIMD engine: names the instruction sets that can be run here
+    simd.h              what it is in C, and the map of its files
+    simd_dispatch.c     the table of instruction sets; cpu.c asks the CPU
+    simd_<isa>.c        one stub per instruction set around simd_body.h
+    run.h  layer.h      a run over a sequence; a packed layer
+    cells.h             gates and state of each cell
+    tile.h  pack.h      the matrix product, and the layout it reads
+    activation.h        sigmoid and tanh
+    vector_<isa>.h      the few vector operations of one instruction set
+    team.c  .h          threads for one run, and their barrier
 """

@@ -1,4 +1,4 @@
-/* The seam between the Cython boundary (core.pyx) and the engines (blas.pyx, simd.c).
+/* The seam between the Cython boundary (core.pyx) and the engines (blas.pyx, simd.h).
  *
  * An engine packs the weights of one layer and one direction into an object that begins
  * with `fr_layer`, and runs it over a whole sequence through `fr_layer.run`. Everything

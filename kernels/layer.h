@@ -20,6 +20,7 @@ typedef struct {
     fr_layer base;
     size_t input_size, state_size, hidden_size;     /* I, P, H */
     int lstm;
+    size_t threads;     /* at most, for one run */
     size_t stages;
     stage stage[2];
     float *weights;     /* all matrices, one after another: stage by stage, x then h */
@@ -32,6 +33,7 @@ static void shape_layer(simd_layer *l, const fr_params *p)
     l->hidden_size = hidden;
     l->state_size = state;
     l->lstm = p->cell == FR_LSTM;
+    l->threads = p->threads ? p->threads : 1;
     l->stages = 1;
     if (p->cell == FR_LSTM && p->proj_size) {
         l->stages = 2;

@@ -7,6 +7,10 @@
  * States live in scratch during a run, padded to whole panels; a row is copied in when it first lives
  * and out when it last did. Caller's arrays are touched by those copies, by the copy to y, and by the
  * tiles' scalar reads of x: nothing reads or writes past a row.
+ *
+ * Several threads each take a share of every stage's blocks, and with them of the weights, which stay in
+ * that core's cache; they meet at a barrier after each stage of each step. A block's arithmetic is the same
+ * whoever does it.
  */
 
 /* Rows worked on together: enough to use every weight often, few enough for x, h and sums to stay in L2. */
@@ -20,9 +24,14 @@ typedef struct {
     size_t group;       /* rows worked on together */
     size_t chunk;       /* steps projected together; more than 1 only where a group is the whole batch */
     step_state state;
-    float *h_sums;      /* (blocks in work, rows, block width) */
+    size_t threads;
+    float *h_sums;      /* (threads, h_sums_floats), each (blocks in work, rows, block width) */
+    size_t h_sums_floats;
     float *x_sums[2];   /* per stage (blocks, chunk * rows, block width) */
 } run_plan;
+
+/* Multiply-adds of a step below which a barrier costs more than another thread saves: LSTM, I = H = 192, 1 row. */
+#define THREAD_WORK 250000
 
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
@@ -49,7 +58,10 @@ static float *take(arena *a, size_t floats)
 static run_plan lay_out(const simd_layer *l, size_t steps, size_t batch, arena *a)
 {
     size_t h_stride = round_up(l->state_size, PANEL), unit_stride = round_up(l->hidden_size, PANEL);
-    run_plan s = {.group = batch, .chunk = 1, .state = {.h_stride = h_stride, .unit_stride = unit_stride}};
+    run_plan s = {.group = batch, .chunk = 1, .threads = 1};
+    s.state = (step_state){.h_stride = h_stride, .unit_stride = unit_stride};
+    if (l->base.packed_bytes / sizeof(float) * batch >= THREAD_WORK)
+        s.threads = smaller(l->threads, l->stage[0].h.blocks);
     if (batch > GROUP_ROWS)
         s.group = even_part(batch, GROUP_ROWS);
     else if (steps > 1)
@@ -60,7 +72,8 @@ static run_plan lay_out(const simd_layer *l, size_t steps, size_t batch, arena *
     s.state.c = take(a, l->lstm ? rows * unit_stride : 0);
     s.state.inner = take(a, l->stages == 2 ? rows * unit_stride : 0);
     s.state.z = take(a, l->stages == 2 && !l->lstm ? rows * unit_stride : 0);
-    s.h_sums = take(a, (rows + CELL_ROWS) * BLOCK_PANELS * PANEL);
+    s.h_sums_floats = (rows + CELL_ROWS) * BLOCK_PANELS * PANEL;
+    s.h_sums = take(a, s.threads * s.h_sums_floats);
     for (size_t i = 0; i < l->stages; i++)
         s.x_sums[i] = take(a, chunk_rows * l->stage[i].x.gates * round_up(l->stage[i].x.units, PANEL));
     return s;
@@ -129,13 +142,21 @@ static size_t live_rows(const fr_run *run, size_t first_row, size_t rows, size_t
     return live <= first_row ? 0 : smaller(live - first_row, rows);
 }
 
+/* This thread's share of n things: [*first, *last). */
+static void share(size_t n, const fr_team *team, size_t member, size_t *first, size_t *last)
+{
+    *first = n * member / fr_team_size(team);
+    *last = n * (member + 1) / fr_team_size(team);
+}
+
 /* x_sums of the live rows of steps [first, first + n): step t's at chunk row (t - first) * rows */
 static void project_chunk(const simd_layer *l, const fr_run *run, size_t first_row, size_t rows, size_t first, size_t n,
-                          const run_plan *s)
+                          const run_plan *s, const fr_team *team, size_t member)
 {
-    for (size_t i = 0; i < l->stages; i++) {
+    for (size_t i = 0, begin, end; i < l->stages; i++) {
         const matrix *m = &l->stage[i].x;
-        for (size_t block = 0; block < m->blocks; block++) {
+        share(m->blocks, team, member, &begin, &end);
+        for (size_t block = begin; block < end; block++) {
             float *sums = block_sums(m, block, n * rows, s->x_sums[i]);
             for (size_t t = first, steps; t < first + n; t += steps) {
                 const float *x = (const float *)run->x + (t * run->batch + first_row) * l->input_size;
@@ -172,32 +193,62 @@ static void change_rows(const simd_layer *l, const fr_run *run, size_t first_row
 }
 
 /* The whole sequence for rows [first_row, first_row + rows). */
-static void run_group(const simd_layer *l, const fr_run *run, size_t first_row, size_t rows, run_plan *s)
+static void run_group(const simd_layer *l, const fr_run *run, size_t first_row, size_t rows, run_plan *s,
+                      fr_team *team, size_t member)
 {
     step_state *state = &s->state;
     size_t live = 0;
     for (size_t done = 0, n; done < run->steps; done += n) {
         n = smaller(s->chunk, run->steps - done);
         size_t first = run->reverse ? run->steps - done - n : done;
-        project_chunk(l, run, first_row, rows, first, n, s);
+        project_chunk(l, run, first_row, rows, first, n, s, team, member);
         for (size_t i = 0; i < n; i++) {
             size_t at = run->reverse ? n - 1 - i : i, t = first + at, before = live;
             live = live_rows(run, first_row, rows, t);
-            if (live != before)
-                change_rows(l, run, first_row, state, before, live);
+            if (live != before) {
+                if (member == 0)
+                    change_rows(l, run, first_row, state, before, live);
+                fr_team_barrier(team);
+            }
             if (live == 0)
                 continue;
-            for (size_t k = 0; k < l->stages; k++)
-                stage_step(l, k, s, live, at * rows, n * rows, 0, l->stage[k].h.blocks);
+            for (size_t k = 0, begin, end; k < l->stages; k++) {
+                share(l->stage[k].h.blocks, team, member, &begin, &end);
+                stage_step(l, k, s, live, at * rows, n * rows, begin, end);
+                fr_team_barrier(team);
+            }
             float *h = state->h;
             state->h = state->h_next;
             state->h_next = h;
-            if (run->y)
-                copy_rows((float *)run->y + (t * run->batch + first_row) * run->y_stride, run->y_stride, state->h,
-                          state->h_stride, live, l->state_size);
+            if (run->y) {
+                size_t begin, end;
+                share(live, team, member, &begin, &end);
+                copy_rows((float *)run->y + (t * run->batch + first_row + begin) * run->y_stride, run->y_stride,
+                          state->h + begin * state->h_stride, state->h_stride, end - begin, l->state_size);
+            }
         }
     }
-    change_rows(l, run, first_row, state, live, 0);
+    if (member == 0)
+        change_rows(l, run, first_row, state, live, 0);
+}
+
+typedef struct {
+    const simd_layer *layer;
+    const fr_run *run;
+    const run_plan *plan;
+} run_job;
+
+/* What each thread does. */
+static void run_member(void *job_, fr_team *team, size_t member)
+{
+    const run_job *job = job_;
+    run_plan s = *job->plan;
+    s.h_sums += member * s.h_sums_floats;
+    for (size_t row = 0; row < job->run->batch; row += s.group) {
+        if (row)
+            fr_team_barrier(team);      /* y is still copied from where the next group's state goes */
+        run_group(job->layer, job->run, row, smaller(s.group, job->run->batch - row), &s, team, member);
+    }
 }
 
 static void run_layer(const fr_layer *layer, const fr_run *run)
@@ -205,6 +256,5 @@ static void run_layer(const fr_layer *layer, const fr_run *run)
     const simd_layer *l = (const simd_layer *)layer;
     arena memory = {run->scratch, 0};
     run_plan s = lay_out(l, run->steps, run->batch, &memory);
-    for (size_t row = 0; row < run->batch; row += s.group)
-        run_group(l, run, row, smaller(s.group, run->batch - row), &s);
+    fr_team_run(s.threads, run_member, &(run_job){l, run, &s});
 }

@@ -1,6 +1,6 @@
 /* The SIMD engine: packed float32 weights, one body compiled once per instruction set.
  *
- *   simd.c                        the table of instruction sets; packing is dispatched from there
+ *   simd_dispatch.c               the table of instruction sets; packing is dispatched from there
  *   cpu.c                         what this CPU and OS can run
  *   simd_{generic,avx2,avx512}.c  one stub per instruction set: its target region around the bodies
  *   vector_{...}.h                floor 1: the few vector operations of one instruction set

@@ -1,6 +1,6 @@
 /* The engine's bodies, in order, for the instruction set whose vector_*.h and macros stand before this:
  *
- *     ISA(name)   the name with the instruction set's suffix, for the two functions simd.c's table holds
+ *     ISA(name)   the name with the instruction set's suffix, for the two functions simd_dispatch.c's table holds
  */
 #include "activation.h"
 #include "pack.h"

@@ -1,4 +1,4 @@
-/* What each stub exports to simd.c's table. */
+/* What each stub exports to simd_dispatch.c's table. */
 #ifndef FASTRNN_SIMD_ISA_H
 #define FASTRNN_SIMD_ISA_H
 

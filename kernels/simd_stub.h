@@ -7,6 +7,7 @@
 #endif
 
 #include "simd_isa.h"
+#include "team.h"
 
 #define INLINE static inline __attribute__((always_inline))
 

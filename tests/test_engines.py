@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import reference
-from fastrnn._kernels import simd_engine as simd
+from fastrnn._kernels import simd
 
 import fastrnn
 from fastrnn.engines import available_engines, available_isas, choose_engine, choose_isa

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 SOURCES = [
     "tests/simd_check.c",
     *(str(p.relative_to(ROOT)) for p in sorted(ROOT.glob("kernels/simd*.c"))),
+    "kernels/team.c",
 ]
 HOUSE_FLAGS = ["-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 WARNINGS = ["-Wall", "-Wextra", "-Werror"]

@@ -5,7 +5,7 @@ Packed float32 weights and fused kernels in C; simd.h is the map.
 """
 
 from cpython.pycapsule cimport PyCapsule_New
-from engine cimport FR_ENGINE_CAPSULE, fr_engine, fr_layer, fr_params
+from engine cimport FR_ENGINE_CAPSULE, fr_engine
 
 
 cdef extern from "simd.h":

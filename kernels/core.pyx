@@ -15,6 +15,7 @@ from engine cimport (
     FR_ENGINE_CAPSULE, FR_FLOAT32, FR_FLOAT64, FR_GRU, FR_LSTM, FR_RNN, fr_engine, fr_layer,
     fr_params, fr_run,
 )
+from libc.limits cimport INT_MAX
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
@@ -194,6 +195,8 @@ cdef class Stack:
         if not isinstance(x, np.ndarray) or x.ndim != 3:
             raise ValueError("x must be an array (T, B, I)")
         T, B, _ = x.shape
+        if B > INT_MAX:  # BLAS counts in int
+            raise ValueError(f"x has {B} rows, expected at most {INT_MAX}")
         run.steps = T
         run.batch = B
         run.x = data(x, self.dtype, (T, B, self.input_size), "x")

@@ -1,6 +1,6 @@
 /* How near the SIMD engine comes to this machine's limit, one thread, best instruction set.
  *
- *     gcc -O3 -march=native -ffp-contract=fast -o step bench/step.c kernels/simd*.c kernels/cpu.c -lm && ./step
+ *     gcc -O3 -march=native -ffp-contract=fast -o step bench/step.c kernels/simd*.c kernels/{cpu,team}.c -lm && ./step
  *
  * Limit of a step = max(packed weight bytes / read bandwidth at that working-set size, flops / FMA peak);
  * of a sequence, the x part (weights read once) plus T times the h part. Bandwidth, peak and the

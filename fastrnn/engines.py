@@ -104,6 +104,6 @@ def pack(
 def check_dtype(dtype: npt.DTypeLike, what: str) -> np.dtype[Any]:
     """Return `dtype` as a NumPy dtype, or raise ValueError unless it is float32 or float64."""
     checked = np.dtype(dtype)
-    if checked not in (np.float32, np.float64):
-        raise ValueError(f"{what}: dtype={checked.name}, expected float32 or float64")
+    if dtype is None or checked not in (np.float32, np.float64):
+        raise ValueError(f"{what}: dtype={dtype}, expected float32 or float64")
     return checked

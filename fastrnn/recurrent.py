@@ -30,6 +30,8 @@ from fastrnn.weights import (
 Array = npt.NDArray[Any]
 State = Any  # (h, c) for LSTM, h otherwise
 
+MOST_THREADS = 1024
+
 
 class RecurrentLayer:
     """What `LSTM`, `GRU` and `RNN` share: a stack of layers whose weights are fixed once loaded.
@@ -65,6 +67,8 @@ class RecurrentLayer:
         ):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
                 raise ValueError(f"{self._cell}: {name}={value!r}, expected an integer >= {least}")
+        if threads > MOST_THREADS:
+            raise ValueError(f"{self._cell}: threads={threads}, expected at most {MOST_THREADS}")
         if proj_size >= hidden_size:
             raise ValueError(
                 f"{self._cell}: proj_size={proj_size}, expected less than hidden_size={hidden_size}"
@@ -80,19 +84,20 @@ class RecurrentLayer:
             bool(bidirectional),
             int(proj_size),
         )
-        self.batch_first = bool(batch_first)
-        self.dropout = dropout
-        self.dtype = check_dtype(dtype, self._cell)
-        self.engine = choose_engine(engine, self.dtype)
+        self._batch_first = bool(batch_first)
+        self._dropout = dropout
+        self._dtype = check_dtype(dtype, self._cell)
+        self._engine = choose_engine(engine, self.dtype)
         if isa is not None and self.engine != "simd":
             raise ValueError(f"{self._cell}: isa={isa!r}, but the {self.engine} engine has no ISA")
-        self.isa = choose_isa(isa) if self.engine == "simd" else None
+        self._isa_asked = isa
+        self._isa = choose_isa(isa) if self.engine == "simd" else None
         if threads > 1 and self.engine != "simd":
             raise ValueError(
                 f"{self._cell}: threads={threads}, but the {self.engine} engine leaves threads to "
                 "BLAS: set OPENBLAS_NUM_THREADS"
             )
-        self.threads = int(threads)
+        self._threads = int(threads)
         self._cell_options = cell_options
         self._weights: dict[str, Array] = {}
         self._stack: Stack | None = None
@@ -103,6 +108,12 @@ class RecurrentLayer:
     bias = property(lambda self: self._config.bias)
     bidirectional = property(lambda self: self._config.bidirectional)
     proj_size = property(lambda self: self._config.proj_size)
+    batch_first = property(lambda self: self._batch_first)
+    dropout = property(lambda self: self._dropout)
+    dtype = property(lambda self: self._dtype)
+    engine = property(lambda self: self._engine)
+    isa = property(lambda self: self._isa)
+    threads = property(lambda self: self._threads)
 
     @classmethod
     def from_state_dict(
@@ -183,6 +194,10 @@ class RecurrentLayer:
         ValueError
             If a tensor is missing, left over, has another shape, or is not finite.
         """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(
+                f"{self._cell}: state_dict is {type(state_dict).__name__}, expected a mapping"
+            )
         for key in state_dict:
             if (
                 key not in stack_parameters({key: None})
@@ -366,6 +381,8 @@ class RecurrentLayer:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        if self.engine == "simd":  # made on another CPU, perhaps
+            self._isa = choose_isa(self._isa_asked)
         if self._weights:
             self._stack = self._pack()
 

@@ -43,7 +43,10 @@ def row_order(
     TypeError
         For lengths that are not integers.
     """
-    array = np.asarray(lengths)
+    try:
+        array = np.asarray(lengths)
+    except ValueError as error:
+        raise TypeError(f"{what}: lengths is no array of integers: {error}") from None
     if array.shape != (batch,):
         raise ValueError(f"{what}: lengths is {array.shape}, expected one for each row ({batch},)")
     if array.dtype.kind not in "iu" and batch:

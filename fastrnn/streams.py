@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastrnn._kernels.core import Stack, Stepper
+from fastrnn._kernels.core import Stack, Stepper, as_array
 from fastrnn.sequences import batch_major, time_major
 
 Array = npt.NDArray[Any]
@@ -16,14 +16,17 @@ Array = npt.NDArray[Any]
 class Stream:
     """B streams through a unidirectional layer, stepped together; made by `layer.stream(batch)`.
 
-    Belongs to one thread at a time: a call that meets another in progress raises RuntimeError.
+    Belongs to one thread at a time: a call that meets another in progress raises RuntimeError. In
+    the child of a fork, a stream that another thread was stepping stays in use.
     Shapes: B rows, I input_size, H hidden_size, L num_layers, P = proj_size where there is one,
     else H. A stream made without `batch` is one row, and its arrays have no B.
     """
 
     def __init__(self, stack: Stack, cell: str, batch: int | None, batch_first: bool) -> None:
         if batch is not None and (
-            isinstance(batch, bool) or not isinstance(batch, (int, np.integer)) or batch < 1
+            isinstance(batch, bool)
+            or not isinstance(batch, (int, np.integer))
+            or not 1 <= batch < 2**31
         ):
             raise ValueError(f"{cell} stream: batch={batch!r}, expected an integer >= 1 or None")
         self._name = f"{cell} stream"
@@ -63,7 +66,7 @@ class Stream:
         """
         if self.batch is None or not self._batch_first:
             return self._stepper.run(x)
-        array = np.asarray(x)
+        array = as_array(x, self._stepper.stack.dtype, f"{self._name}: x")
         if array.ndim != 3:
             raise ValueError(
                 f"{self._name}: x has {array.ndim} dimensions, expected (B, T, I) "

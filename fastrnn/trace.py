@@ -60,7 +60,7 @@ def trace(
             None,
             one,
             {
-                name.replace(old, new): weights[name.replace(old, new).replace(new, old)]
+                name.replace(old, new): weights[name]
                 for old, new in zip(suffixes[own], one.suffixes(), strict=True)
                 for name in weights
                 if name.endswith(old)
@@ -71,7 +71,9 @@ def trace(
             initial_c = c[own].copy()
         y = np.empty((steps, batch, directions * config.output_size), x.dtype)
         stack.run(x, h[own], None if c is None else c[own], y, gates=gates[layer])
-        traced["h"][layer] = np.moveaxis(y.reshape(steps, batch, directions, -1), 2, 0)
+        traced["h"][layer] = np.moveaxis(
+            y.reshape(steps, batch, directions, config.output_size), 2, 0
+        )
         if c is not None:
             _cell_states(traced, layer, initial_c)
         x = y

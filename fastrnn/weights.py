@@ -90,7 +90,7 @@ def stack_parameters(weights: Mapping[str, Any], prefix: str = "") -> dict[str, 
     prefix = prefix.rstrip(".")
     found = {}
     for key, value in weights.items():
-        match = _PARAMETER.fullmatch(key)
+        match = _PARAMETER.fullmatch(key) if isinstance(key, str) else None
         if match and (match["prefix"] or "") == prefix:
             name = key[len(prefix) + 1 :] if prefix else key
             found[name if match["layer"] is not None else f"{name}_l0"] = value
@@ -99,7 +99,7 @@ def stack_parameters(weights: Mapping[str, Any], prefix: str = "") -> dict[str, 
 
 def stack_prefixes(weights: Mapping[str, Any]) -> list[str]:
     """Return the prefixes under which `weights` holds recurrent parameters, in order."""
-    matches = (_PARAMETER.fullmatch(key) for key in weights)
+    matches = (_PARAMETER.fullmatch(key) for key in weights if isinstance(key, str))
     return list(dict.fromkeys(match["prefix"] or "" for match in matches if match))
 
 
@@ -182,6 +182,11 @@ def infer_config(weights: Mapping[str, Any], prefix: str = "") -> StackConfig:
         raise ValueError(
             f"{where}weight_hh_l0 has shape {shapes['weight_hh_l0']}, expected "
             + " or ".join(f"{want} rows ({cell})" for want, cell in cells.items())
+        )
+    if proj and output_size >= hidden_size:
+        raise ValueError(
+            f"{where}weight_hr_l0 has shape {shapes['weight_hr_l0']}, "
+            "expected fewer rows than columns"
         )
     layers = [int(m["layer"]) for m in map(_PARAMETER.fullmatch, found) if m]
     config = StackConfig(

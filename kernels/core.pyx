@@ -133,6 +133,10 @@ cdef class Stack:
         params.reset_after = reset_after
         params.relu = relu
         params.threads = threads
+        if w_hr is None and self.output_size != self.hidden_size:
+            raise ValueError(f"w_hh is {w_hh.shape}, expected {self.hidden_size} columns")
+        if w_hr is not None and cell != "LSTM":
+            raise ValueError(f"a {cell} has no projection, but w_hr is given")
         params.hidden_size = self.hidden_size
         params.proj_size = 0 if w_hr is None else self.output_size
         self.layers = <fr_layer **> fr_aligned_alloc(len(weights) * sizeof(fr_layer *))
@@ -154,7 +158,8 @@ cdef class Stack:
                 w_hr, self.dtype, (self.output_size, self.hidden_size), "w_hr")
             self.layers[index] = engine_.pack(&params)
             if self.layers[index] == NULL:
-                raise MemoryError(f"cannot pack {w_ih.shape} and {w_hh.shape} weights")
+                raise MemoryError(f"cannot pack {self.dtype} weights {w_ih.shape}, {w_hh.shape}: "
+                                  f"no memory, or not for engine {engine_.name.decode()!r}")
 
     def __dealloc__(self):
         cdef Py_ssize_t index
@@ -300,6 +305,8 @@ cdef class Stepper:
         if stack.directions != 1:
             raise ValueError(f"{name}: a bidirectional layer cannot stream: its reverse direction "
                              "starts at the end of the sequence")
+        if batch is not None and batch > INT_MAX:  # BLAS counts in int
+            raise ValueError(f"{name}: batch={batch}, expected at most {INT_MAX}")
         self.stack = stack
         self.name = name
         self.batched = batch is not None
@@ -404,8 +411,11 @@ cdef class Stepper:
             rows = slice(None)
         else:
             try:
-                rows = np.arange(self.batch)[rows]
-            except IndexError as error:
+                index = np.asarray(rows)
+                if index.ndim == 0 and index.dtype.kind == "b":
+                    raise IndexError("one bool for all rows")
+                rows = np.arange(self.batch)[index]
+            except (IndexError, ValueError) as error:
                 raise IndexError(f"{self.name}: reset rows for a batch of {self.batch}: {error}"
                                  ) from None
         if not fr_claim(&self.busy):
@@ -443,8 +453,9 @@ cdef class Stepper:
                              f"input_size={self.stack.input_size} (x.shape={x.shape})")
 
     cdef object refuse_out(self, object out, tuple shape):
-        what = (f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray)
-                else type(out).__name__)
+        what = type(out).__name__
+        if isinstance(out, np.ndarray):
+            what = f"{what if type(out) is not np.ndarray else ''} {out.dtype} {out.shape}".strip()
         raise ValueError(f"{self.name}: out is {what}, expected a writeable C-contiguous "
                          f"{self.stack.dtype.name} array {shape}")
 

@@ -63,7 +63,7 @@ struct fr_layer {
 /* What an engine hands to core.pyx, in a PyCapsule named FR_ENGINE_CAPSULE. */
 typedef struct {
     const char *name;
-    fr_layer *(*pack)(const fr_params *params);  /* copies the weights; NULL: out of memory */
+    fr_layer *(*pack)(const fr_params *params);  /* copies the weights; NULL: out of memory, or not this dtype */
 } fr_engine;
 
 #define FR_ENGINE_CAPSULE "fastrnn.engine"

@@ -11,7 +11,7 @@
 
 fr_layer *ISA(fr_simd_pack)(const fr_params *params)
 {
-    simd_layer *l = calloc(1, sizeof *l);
+    simd_layer *l = params->dtype == FR_FLOAT32 ? calloc(1, sizeof *l) : NULL;
     if (!l)
         return NULL;
     shape_layer(l, params);

@@ -40,7 +40,7 @@ const fr_engine *fr_simd_engine(fr_isa isa) { return &isas[isa].engine; }
 
 fr_layer *fr_simd_pack(const fr_params *params, fr_isa isa)
 {
-    return params->dtype == FR_FLOAT32 ? isas[isa].engine.pack(params) : NULL;
+    return isas[isa].engine.pack(params);
 }
 
 void fr_simd_activation(fr_isa isa, int tanh, const float *x, float *y, size_t n)

@@ -115,7 +115,7 @@ static void set_state(helper *h, unsigned state)
         wake(&h->state);
 }
 
-/* At exit every helper is idle: runs end before their callers do. */
+/* Only idle helpers: one in the middle of a daemon thread's run ends with the process. */
 static void join_helpers(void)
 {
     pthread_mutex_lock(&lock);
@@ -131,14 +131,30 @@ static void join_helpers(void)
     }
 }
 
-static void before_fork(void) { pthread_mutex_lock(&lock); }
-static void after_fork(void) { pthread_mutex_unlock(&lock); }
+static void before_fork(void)
+{
+    pthread_mutex_lock(&lock);
+#if !defined(__linux__)
+    pthread_mutex_lock(&sleepers);
+#endif
+}
+
+static void after_fork(void)
+{
+#if !defined(__linux__)
+    pthread_mutex_unlock(&sleepers);
+#endif
+    pthread_mutex_unlock(&lock);
+}
 
 /* The parent's helpers do not exist in the child; what they were is left to it. */
 static void in_child(void)
 {
     idle = NULL;
-    pthread_mutex_unlock(&lock);
+#if !defined(__linux__)
+    changed = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+#endif
+    after_fork();
 }
 
 static void prepare(void)

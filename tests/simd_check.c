@@ -295,6 +295,7 @@ static void check_random(fr_isa isa, size_t cell)
     k.x = guarded_random(k.T * k.B * k.I, 2);
     k.h = guarded_random(k.B * k.P, 1);
     k.c = guarded_random(k.B * k.H, 1);
+    k.p.threads = 1 + random_bits() % 3;
     k.layer = fr_simd_pack(&k.p, isa);
     if (!k.layer)
         fail(&k, "out of memory", 0);

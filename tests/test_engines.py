@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 import reference
-from fastrnn._kernels import simd
 
 import fastrnn
+from fastrnn._kernels import simd
 from fastrnn.engines import available_engines, available_isas, choose_engine, choose_isa
 from fastrnn.weights import StackConfig
 

@@ -392,6 +392,14 @@ def test_layers_can_be_copied_and_pickled(duplicate):
     np.testing.assert_array_equal(twin(X + 1)[0], layer(X + 1)[0])
 
 
+@pytest.mark.parametrize(
+    "name", ["dtype", "engine", "isa", "threads", "batch_first", "hidden_size"]
+)
+def test_options_are_fixed(name):
+    with pytest.raises(AttributeError):
+        setattr(lstm(), name, None)
+
+
 def test_repr_says_how_to_make_it():
     assert repr(fastrnn.GRU(3, 4, 2, bidirectional=True, reset_after=False, engine="blas")) == (
         "GRU(3, 4, num_layers=2, bidirectional=True, reset_after=False, dtype=float32, engine='blas')"

@@ -160,7 +160,7 @@ def test_any_lengths_and_both_directions(isa, cell, options, proj_size, lengths)
             np.testing.assert_array_equal(a[:, row], b)
 
 
-def test_the_blas_engine_does_not_promise_it_and_auto_never_mixes():
+def test_a_stream_runs_on_the_engine_of_its_layer():
     layer = make(None, *KINDS[0])
     assert layer.engine == "simd"
     assert layer.stream(2)._stepper.stack is layer.stack

@@ -98,7 +98,7 @@ def test_reset_zeroes_just_the_rows_named(rng):
     stream = layer.stream(4)
     fresh = stream.step(x)
     second = stream.step(x)
-    for rows in ([1, 3], np.array([False, True, False, True]), [-1, 1]):
+    for rows in ([1, 3], (3, 1), np.array([False, True, False, True]), [-1, 1]):
         stream.reset()
         stream.step(x)
         stream.reset(rows)
@@ -108,7 +108,7 @@ def test_reset_zeroes_just_the_rows_named(rng):
     stream.reset(2)
     assert not stream.state[0][:, 2].any()
     assert stream.state[0][:, 1].any()
-    for rows in (4, [0, 9], [True, False], 1.5):
+    for rows in (4, [0, 9], [True, False], 1.5, True, [[1], [2, 3]]):
         with pytest.raises(IndexError, match="LSTM stream: reset rows for a batch of 4"):
             stream.reset(rows)
 
@@ -170,7 +170,7 @@ def test_mistakes_are_named_and_change_nothing(rng, call, error, message):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("batch", [0, -1, 2.0, True, "2"])
+@pytest.mark.parametrize("batch", [0, -1, 2.0, True, "2", 2**31, 2**70])
 def test_batch_is_a_positive_integer(batch):
     with pytest.raises(ValueError, match=r"batch=.*, expected an integer >= 1 or None"):
         make().stream(batch)

@@ -16,7 +16,7 @@ from test_same_bits import EVERY_ISA, EVERY_KIND, LAYERS, inputs, parts
 import fastrnn
 from fastrnn.weights import StackConfig
 
-SIZES = (70, 300)  # enough work for a second thread; neither is a multiple of any vector width
+SIZES = (70, 500)  # enough work for a second thread; neither is a multiple of any vector width
 LINUX = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads in /proc")
 
 

@@ -77,6 +77,11 @@ def test_gru_gates_make_its_state(rng, reset_after):
     np.testing.assert_allclose(traced["update"][0, 0], z, rtol=1e-12)
 
 
+def test_a_batch_of_none(rng):
+    layer, _ = make("GRU", rng)
+    assert {a.shape for a in layer.trace(np.zeros((6, 0, 4))).values()} == {(2, 2, 6, 0, 7)}
+
+
 def test_layout_follows_the_layer(rng):
     layer, weights = make("GRU", rng)
     x = rng.standard_normal((6, 3, 4))

@@ -86,6 +86,7 @@ def broken(rng, change):
         (lambda w: w.update({"enc.weight_ih_l01": np.zeros((16, 4))}), "weight_ih_l01 is one too many"),
         (lambda w: w.update({"enc.weight_ih_l1_reverse": np.zeros((16, 4))}), "_reverse is missing"),
         (lambda w: w.update({"enc.weight_hr_l0": np.zeros((2, 5))}), "expected 20 rows"),
+        (lambda w: w.update({"enc.weight_hr_l0": np.zeros((4, 4))}), "expected fewer rows than col"),
         (lambda w: w.update({"enc.weight_hh_l0": np.zeros(16)}), "expected 2 dimensions, none 0"),
         (lambda w: w.update({"enc.weight_ih_l0": np.zeros((16, 0))}), "none 0"),
         (lambda w: w.update({"enc.bias_ih_l0": np.zeros((16, 1))}), "expected 1 dimensions"),

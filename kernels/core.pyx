@@ -353,8 +353,7 @@ cdef class Stepper:
                                    self.typenum, 0)
         elif not self.fits(out, self.stack.output_size) or not np.PyArray_ISWRITEABLE(out):
             self.refuse_out(out, self.shape(self.stack.output_size))
-        if not fr_claim(&self.busy):
-            raise RuntimeError(f"{self.name}: in use by another thread")
+        self.claim()
         self.one.x = np.PyArray_DATA(x)
         out_data = np.PyArray_DATA(out)
         with nogil:
@@ -371,8 +370,7 @@ cdef class Stepper:
         self.check_features(x, 3 if self.batched else 2)
         steps = x.shape[0]
         out = np.empty((steps, *self.shape(self.stack.output_size)), self.stack.dtype)
-        if not fr_claim(&self.busy):
-            raise RuntimeError(f"{self.name}: in use by another thread")
+        self.claim()
         try:
             self.stack.run(x.reshape(steps, self.batch, self.stack.input_size), self.h, self.c,
                            out.reshape(steps, self.batch, self.stack.output_size))
@@ -382,8 +380,7 @@ cdef class Stepper:
 
     def get_state(self):
         """Copies of (h, c); c is None unless LSTM. (L, B, ...), or (L, ...) unbatched."""
-        if not fr_claim(&self.busy):
-            raise RuntimeError(f"{self.name}: in use by another thread")
+        self.claim()
         try:
             return tuple(None if state is None else
                          (state if self.batched else state[:, 0]).copy()
@@ -396,8 +393,7 @@ cdef class Stepper:
         h = self.accept_state(h, self.h, "h")
         if self.c is not None:
             c = self.accept_state(c, self.c, "c")
-        if not fr_claim(&self.busy):
-            raise RuntimeError(f"{self.name}: in use by another thread")
+        self.claim()
         try:
             self.h[...] = h
             if self.c is not None:
@@ -418,14 +414,19 @@ cdef class Stepper:
             except (IndexError, ValueError) as error:
                 raise IndexError(f"{self.name}: reset rows for a batch of {self.batch}: {error}"
                                  ) from None
-        if not fr_claim(&self.busy):
-            raise RuntimeError(f"{self.name}: in use by another thread")
+        self.claim()
         try:
             self.h[:, rows] = 0
             if self.c is not None:
                 self.c[:, rows] = 0
         finally:
             fr_release(&self.busy)
+
+    cdef int claim(self) except -1:
+        """Take the stream for one call, which ends in fr_release."""
+        if not fr_claim(&self.busy):
+            raise RuntimeError(f"{self.name}: in use by another thread")
+        return 0
 
     cdef tuple shape(self, Py_ssize_t width):
         if self.batched:

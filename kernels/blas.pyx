@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-# cython: initializedcheck=False
+# cython: initializedcheck=False, autotestdict=False
 """The BLAS engine: SciPy's BLAS for the matrix products, one fused pass for the gates.
 
 Portable, float32 and float64, and the second opinion on every other engine. One step of

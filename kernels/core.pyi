@@ -1,13 +1,15 @@
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import Self
 
 CELLS: dict[str, int]
 
 def as_array(value: Any, dtype: Any, what: str) -> npt.NDArray[Any]: ...
 
+@final
 class Stack:
     dtype: np.dtype[Any]
     num_layers: int
@@ -18,8 +20,8 @@ class Stack:
     has_cell_state: bool
     @property
     def packed_bytes(self) -> int: ...
-    def __init__(
-        self,
+    def __new__(
+        cls,
         engine: Any,
         cell: str,
         weights: Sequence[tuple[npt.NDArray[Any] | None, ...]],
@@ -28,7 +30,7 @@ class Stack:
         reset_after: bool = True,
         relu: bool = False,
         threads: int = 1,
-    ) -> None: ...
+    ) -> Self: ...
     def run(
         self,
         x: npt.NDArray[Any],
@@ -39,10 +41,11 @@ class Stack:
         gates: npt.NDArray[Any] | None = None,
     ) -> None: ...
 
+@final
 class Stepper:
     stack: Stack
     batch: int
-    def __init__(self, stack: Stack, name: str, batch: int | None) -> None: ...
+    def __new__(cls, stack: Stack, name: str, batch: int | None) -> Self: ...
     def step(self, x: Any, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]: ...
     def run(self, x: Any) -> npt.NDArray[Any]: ...
     def get_state(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]: ...

@@ -1,4 +1,4 @@
-# cython: language_level=3, cdivision=True
+# cython: language_level=3, cdivision=True, auto_pickle=False, autotestdict=False
 """The boundary between Python and the engines: checks arrays, releases the GIL once per call.
 
 `Stack` is the packed weights of all layers and directions of one model. `Stepper` is the state
@@ -9,6 +9,7 @@ Shapes: T steps, B rows, I input_size, H hidden_size, L num_layers, D directions
 P = proj_size where there is one, else H.
 """
 
+cimport cython
 cimport numpy as np
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from engine cimport (
@@ -82,6 +83,7 @@ cdef void *data(object array, object dtype, tuple shape, str what, bint write=Fa
     return np.PyArray_DATA(array)
 
 
+@cython.final
 cdef class Stack:
     """Packed weights of a stack of recurrent layers. Immutable: any number of threads may run it.
 
@@ -275,6 +277,7 @@ cdef class Stack:
             run.x = out
 
 
+@cython.final
 cdef class Stepper:
     """State and scratch of B streams through a unidirectional stack.
 

@@ -1,4 +1,4 @@
-# cython: language_level=3
+# cython: language_level=3, autotestdict=False
 """The SIMD engine, for Python: one engine per instruction set that this CPU can run.
 
 Packed float32 weights and fused kernels in C; simd.h is the map.

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from fastrnn._kernels.core import as_array
 from fastrnn.layers import GRU, LSTM, RNN
 from fastrnn.recurrent import RecurrentLayer
+from fastrnn.sequences import state_pair
 
 Array = npt.NDArray[Any]
 
@@ -116,12 +117,6 @@ def _check_out(target: Any, shape: tuple[int, ...], dtype: np.dtype[Any], what: 
         )
 
 
-def _pair(value: Any, what: str) -> Any:
-    if value is not None and (not isinstance(value, (tuple, list)) or len(value) != 2):
-        raise ValueError(f"{what} is {type(value).__name__}, expected a pair (h, c)")
-    return value
-
-
 class LSTMCell(RecurrentCell):
     """One LSTM step, as `torch.nn.LSTMCell`."""
 
@@ -156,8 +151,11 @@ class LSTMCell(RecurrentCell):
         hx None means zeros. `out=(h, c)` are C-contiguous arrays of the cell's dtype to write
         into; they may be those of hx, which are then advanced in place.
         """
-        pair = _pair(hx, "LSTMCell: hx"), _pair(out, "LSTMCell: out")
-        h, c = self._step(x, *pair, ("h", "c"))
+        if hx is not None:
+            hx = state_pair(hx, "LSTMCell: hx", "(h, c)")
+        if out is not None:
+            out = state_pair(out, "LSTMCell: out", "(h, c)")
+        h, c = self._step(x, hx, out, ("h", "c"))
         return h, c
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from fastrnn._kernels.core import Stack, as_array
 from fastrnn.engines import check_dtype, choose_engine, choose_isa, pack
-from fastrnn.sequences import batch_major, row_order, time_major
+from fastrnn.sequences import batch_major, row_order, state_pair, time_major
 from fastrnn.streams import Stream
 from fastrnn.trace import trace
 from fastrnn.weights import (
@@ -367,11 +367,7 @@ class RecurrentLayer:
         return arrays[0], arrays[1] if len(arrays) == 2 else None
 
     def _parts(self, hx: State) -> tuple[Any, ...]:
-        if self._cell != "LSTM":
-            return (hx,)
-        if not isinstance(hx, (tuple, list)) or len(hx) != 2:
-            raise ValueError(f"LSTM: hx is {type(hx).__name__}, expected a pair (h_0, c_0)")
-        return tuple(hx)
+        return state_pair(hx, "LSTM: hx", "(h_0, c_0)") if self._cell == "LSTM" else (hx,)
 
     def _state(self, h: Array, c: Array | None) -> State:
         return h if c is None else (h, c)

@@ -1,4 +1,4 @@
-"""Layouts of batches of sequences: time-major or batch-major, even or ragged."""
+"""What callers pass: batches of sequences in their layouts, and pairs of states."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ def time_major(x: Array) -> Array:
 def batch_major(y: Array) -> Array:
     """(T, B, P) as a view (B, T, P)."""
     return y.swapaxes(0, 1)
+
+
+def state_pair(value: Any, what: str, names: str) -> tuple[Any, Any]:
+    """Return `value`, LSTM's two states, as a tuple; ValueError if it is not a pair."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise ValueError(f"{what} is {type(value).__name__}, expected a pair {names}")
+    return value[0], value[1]
 
 
 def row_order(

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrnn._kernels.core import Stack, Stepper, as_array
-from fastrnn.sequences import batch_major, time_major
+from fastrnn.sequences import batch_major, state_pair, time_major
 
 Array = npt.NDArray[Any]
 
@@ -90,14 +90,10 @@ class Stream:
 
     @state.setter
     def state(self, state: Any) -> None:
-        if not self._stepper.stack.has_cell_state:
-            self._stepper.set_state(state, None)
-        elif isinstance(state, (tuple, list)) and len(state) == 2:
-            self._stepper.set_state(*state)
+        if self._stepper.stack.has_cell_state:
+            self._stepper.set_state(*state_pair(state, f"{self._name}: state", "(h, c)"))
         else:
-            raise ValueError(
-                f"{self._name}: state is {type(state).__name__}, expected a pair (h, c)"
-            )
+            self._stepper.set_state(state, None)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Refuse copies and pickles, which would share or lose the live state."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
+NO_FRAMES: Array = np.empty((0, 0))
+
 
 class ClosedError(RuntimeError):
     """The session or its batcher is closed or draining, and takes no more frames."""
@@ -31,11 +33,11 @@ class Request:
     def __init__(
         self,
         future: asyncio.Future[Any],
-        frames: Array | None,
+        frames: Array,
         action: Callable[[], Any] | None = None,
     ) -> None:
         self.future = future
-        self.frames = frames  # (k, I), k >= 1
+        self.frames = frames  # (k, I); none of them for an action
         self.action = action
         self.output: Array | None = None  # (k, P), if k > 1
         self.done = 0  # frames stepped
@@ -208,7 +210,7 @@ class Session:
         return copy
 
     async def _act(self, action: Callable[[], Any]) -> Any:
-        return await self._submit(Request(self._batcher.loop.create_future(), None, action))
+        return await self._submit(Request(self._batcher.loop.create_future(), NO_FRAMES, action))
 
     async def _submit(self, request: Request) -> Any:
         self._check_open()

@@ -108,6 +108,7 @@ class Worker:
             y = self._pool.run(batch.ids, x)
             end = perf_counter()
             for request, row in zip(requests, np.moveaxis(y, axis, 0), strict=True):
+                assert request.output is not None  # it has more than one frame
                 request.output[request.done : request.done + steps] = row
                 batch.rows.append(None)
         self._count(requests, x, steps, begin, end)

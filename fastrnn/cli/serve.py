@@ -1,0 +1,175 @@
+"""`fastrnn serve`: a file's layer behind WebSockets, a stream per connection."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import resource
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastrnn.cli.output import OK, USAGE, CommandError, note, plural, say
+from fastrnn.errors import FormatError
+from fastrnn.loading import load
+
+if TYPE_CHECKING:
+    from fastrnn.serve.server import Limits
+
+SPARE_FILES = 128  # descriptors beside those of the streams
+
+# Python's default of 5 ms is how long the thread that steps may wait, after each kernel call, for a
+# busy event loop to let it hand over the results.
+SWITCH_SECONDS = 0.0005
+
+_EPILOG = """\
+protocol: connect to ws://HOST:PORT/stream. The first message is the hello, JSON in text, with
+input_size, output_size and the limits. Then each binary message of k frames, little-endian
+float32 (k, input_size), is answered by one of (k, output_size). In text, at any time:
+  {"op": "save"}                    answered by {"op": "save", "state": BASE64}
+  {"op": "load", "state": BASE64}   go on from a saved state, of this server or another
+  {"op": "reset"}                   start anew
+GET /health answers "ok"; GET /metrics is for Prometheus.
+
+SIGTERM or SIGINT drains: what was received is answered, each client is sent {"op": "drain",
+"state": BASE64}, the state after its last answer, and the connection is closed with 1001.
+
+close codes:
+  1001  the server drains              1003  a text message that is no command
+  1007  not whole frames               1008  idle for too long
+  1009  message too big                1011  the server failed
+  1013  no stream is free              4000  a state that is damaged or of another model
+
+There is no authentication and no TLS here: bind to loopback, and put a proxy in front.
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to `subparsers`."""
+    parser = subparsers.add_parser(
+        "serve",
+        help="serve a layer over WebSockets, a stream per connection",
+        description="Serve the recurrent layer in FILE: each WebSocket is a stream, and the frames "
+        "of all that are ready are stepped together. Needs: pip install 'fastrnn[serve]'",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", metavar="FILE", help=".pt/.pth, TorchScript, .safetensors or .npz")
+    parser.add_argument("prefix", metavar="PREFIX", nargs="?", default="", help="which stack in it")
+    where = parser.add_argument_group("where")
+    where.add_argument("--host", default="127.0.0.1", help="address to bind to (%(default)s)")
+    where.add_argument("--port", type=int, default=8765, help="0: any that is free (%(default)s)")
+    where.add_argument(
+        "--origin", metavar="URL", action="append", default=[],
+        help="let web pages of this origin connect, such as https://example.org; may be repeated",
+    )  # fmt: skip
+    model = parser.add_argument_group("what tensors do not say")
+    model.add_argument("--nonlinearity", choices=["tanh", "relu"], help="of an RNN (tanh)")
+    model.add_argument(
+        "--reset-before", action="store_true", help="of a GRU: reset gate before the product"
+    )
+    model.add_argument("--threads", type=int, default=1, help="for one kernel call (%(default)s)")
+    limits = parser.add_argument_group("limits")
+    for name, kind, default, text in (
+        ("streams", int, 1000, "connections at once"),
+        ("batch", int, 256, "streams in one kernel call"),
+        ("wait-ms", float, 0.0, "how long a frame may wait for others when the CPU is idle"),
+        ("message", int, 262144, "bytes of one message"),
+        ("rate", float, 0.0, "frames a second of one client; a faster one is slowed; 0: any"),
+    ):
+        limits.add_argument(
+            f"--max-{name}", type=kind, default=default, metavar="N", help=f"{text} (%(default)s)"
+        )
+    limits.add_argument(
+        "--idle-seconds", type=float, default=300.0, metavar="S",
+        help="a client that sends nothing, or takes no answer, for so long is closed (%(default)s)",
+    )  # fmt: skip
+    limits.add_argument(
+        "--drain-seconds", type=float, default=10.0, metavar="S",
+        help="the longest a drain may take (%(default)s)",
+    )  # fmt: skip
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    try:
+        from fastrnn.serve.server import Limits
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "fastrnn":
+            raise
+        raise CommandError(
+            f"serve needs {error.name}, which is not installed: pip install 'fastrnn[serve]'"
+        ) from None
+    for name in ("max_wait_ms", "max_rate", "idle_seconds", "drain_seconds"):
+        if not 0 <= getattr(args, name) < float("inf"):
+            raise CommandError(f"--{name.replace('_', '-')}: expected 0 or more", USAGE)
+    if not 0 <= args.port <= 65535:
+        raise CommandError(f"--port {args.port}: expected 0 to 65535", USAGE)
+    limits = Limits(**{name: getattr(args, name) for name in Limits.__dataclass_fields__})
+    _allow_files(limits.max_streams + SPARE_FILES)
+    layer = _load(args)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    return asyncio.run(_serve(layer, limits, args))
+
+
+def _load(args: argparse.Namespace) -> Any:
+    options: dict[str, Any] = {}
+    if args.nonlinearity is not None:
+        options["nonlinearity"] = args.nonlinearity
+    if args.reset_before:
+        options["reset_after"] = False
+    try:
+        return load(args.file, args.prefix, dtype=np.float32, threads=args.threads, **options)
+    except TypeError:
+        if not options:
+            raise
+        raise CommandError(
+            "--nonlinearity is for an RNN, --reset-before for a GRU: the stack is neither", USAGE
+        ) from None
+    except FormatError:
+        raise
+    except ValueError as error:  # of threads
+        raise CommandError(str(error), USAGE) from None
+
+
+def _allow_files(files: int) -> None:
+    """Let this process have so many files open: a connection is one.
+
+    Raises
+    ------
+    CommandError
+        If the system's limit is lower.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or files <= soft:
+        return
+    if hard != resource.RLIM_INFINITY and files > hard:
+        raise CommandError(
+            f"--max-streams: needs {files} open files, but the limit is {hard} (ulimit -Hn)", USAGE
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+
+
+async def _serve(layer: Any, limits: Limits, args: argparse.Namespace) -> int:
+    from fastrnn.serve.server import Server
+
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    try:
+        server = Server(layer, limits, args.origin)
+    except ValueError as error:  # a bidirectional layer, or options that do not fit it
+        raise CommandError(str(error), USAGE) from None
+    try:
+        host, port = await server.start(args.host, args.port)
+        say(f"{layer}")
+        say(f"serving ws://{f'[{host}]' if ':' in host else host}:{port}/stream, until SIGTERM")
+        sys.stdout.flush()
+        await stop.wait()
+        note(f"draining {plural(len(server.batcher), 'stream')}")
+    finally:
+        await server.drain()
+    return OK

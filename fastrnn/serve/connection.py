@@ -1,0 +1,147 @@
+"""`Connection`: a WebSocket that is watched, can be held, and parts in bounded time."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from typing import Any
+
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+from fastrnn.serve.protocol import POLICY, RefusedError
+
+QUIET_SECONDS = 0.02  # after which a held connection has no complete message left
+
+
+class Phase(Enum):
+    """What the handler of a connection is about."""
+
+    WORKING = 0
+    RECEIVING = 1
+    SENDING = 2
+
+
+class Crowd:
+    """The open sockets of a server, those before their handshake too."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.count = 0
+
+
+class Connection(ServerConnection):
+    """A WebSocket of the server. `receive` and `send` are its handler's, the rest the server's."""
+
+    def __init__(self, *args: Any, crowd: Crowd, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._crowd = crowd
+        self._phase = Phase.WORKING
+        self._since = 0.0  # of the phase, in the loop's time
+        self._handler: asyncio.Task[Any] | None = None
+        self._held: list[bytes] | None = None  # what came after `hold`
+        self._expired = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the socket, or drop it if there are too many."""
+        super().connection_made(transport)
+        self._crowd.count += 1
+        if self._crowd.count > self._crowd.most:
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give the socket back."""
+        self._crowd.count -= 1
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass bytes on to the protocol, unless held."""
+        if self._held is None:
+            super().data_received(data)
+        else:  # flow control has resumed reading once more
+            self._held.append(data)
+            self.transport.pause_reading()
+
+    def begin(self) -> None:
+        """Say that the calling task is the handler."""
+        self._handler = asyncio.current_task()
+
+    async def receive(self) -> str | bytes | None:
+        """Return the next message; None if the connection is held and none is left.
+
+        Raises
+        ------
+        ConnectionClosed
+            If the client is gone.
+        RefusedError
+            If it was idle for too long.
+        """
+        if self._held is None:
+            self._enter(Phase.RECEIVING)
+            try:
+                return await self.recv()
+            except asyncio.CancelledError:  # recv loses nothing by it
+                if self._expired:
+                    raise RefusedError(POLICY, "idle for too long") from None
+                if self._held is None:
+                    raise
+            finally:
+                self._phase = Phase.WORKING
+        try:
+            return await asyncio.wait_for(self.recv(), QUIET_SECONDS)
+        except asyncio.TimeoutError:
+            return None
+
+    async def send(self, message: Any, *, text: bool | None = None) -> None:
+        """Send one message, and wait while the client does not take what was sent before."""
+        self._enter(Phase.SENDING)
+        try:
+            await super().send(message, text=text)
+        finally:
+            self._phase = Phase.WORKING
+
+    def hold(self) -> None:
+        """Take no more bytes: `receive` gives the messages that have come whole, then None."""
+        if self._held is None:
+            self._held = []
+            self.transport.pause_reading()
+            if self._phase is Phase.RECEIVING and self._handler is not None:
+                self._handler.cancel()
+
+    def expire(self, now: float, seconds: float) -> None:
+        """End the connection if its client has sent nothing, or not taken a message, for so long.
+
+        One that does not take messages would not take a close frame either: it is cut off.
+        """
+        if now - self._since < seconds:
+            return
+        if self._phase is Phase.SENDING:
+            self.transport.abort()
+        elif self._phase is Phase.RECEIVING and self._handler is not None:
+            self._expired = True
+            self._handler.cancel()
+
+    async def part(self, code: int, reason: str, seconds: float) -> None:
+        """Close with `code` and `reason`; cut off after `seconds`. Discards what still comes."""
+        held, self._held = self._held, None
+        if held is not None:
+            self.transport.resume_reading()
+            super().data_received(b"".join(held))
+        try:
+            await asyncio.wait_for(
+                asyncio.gather(self.close(code, reason), self._discard()), seconds
+            )
+        except asyncio.TimeoutError:
+            self.transport.abort()
+            await self.wait_closed()
+
+    async def _discard(self) -> None:
+        try:
+            while True:
+                await self.recv()
+        except ConnectionClosed:
+            pass
+
+    def _enter(self, phase: Phase) -> None:
+        self._phase = phase
+        self._since = self.loop.time()

@@ -1,12 +1,21 @@
-"""What the tests of `fastrnn.serve` share: a small layer, a pool whose kernel waits for the test."""
+"""What the tests of `fastrnn.serve` share: a layer, a pool whose kernel waits, a server process."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import re
+import signal
+import subprocess
+import sys
 import threading
+import time
+import urllib.error
+import urllib.request
 
 import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
+from websockets.sync.client import connect
 
 import fastrnn
 from fastrnn.weights import StackConfig
@@ -84,3 +93,60 @@ class GatedLayer:
         """Wait until so many kernel calls have begun."""
         while len(self.calls) < calls:
             await asyncio.sleep(0.001)
+
+
+class ServerProcess:
+    """`fastrnn serve` in a process of its own, on a free port of the loopback."""
+
+    def __init__(self, path, *options):
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "fastrnn", "serve", str(path), "--port", "0", *options],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self.banner = [self.process.stdout.readline(), self.process.stdout.readline()]
+        found = re.search(r"serving ws://127\.0\.0\.1:(\d+)/stream", self.banner[1])
+        if found is None:
+            raise AssertionError(f"no banner: {self.banner}, {self.process.communicate()}")
+        self.port = int(found[1])
+        self.url = f"ws://127.0.0.1:{self.port}/stream"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        if self.process.returncode is None:
+            self.stop()
+
+    def stop(self):
+        """Ask it to drain, and return its exit code and what else it printed."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            out, err = self.process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        return self.process.returncode, out, err
+
+    def connect(self, **options):
+        """Return a client's WebSocket, whose hello is not yet received."""
+        return connect(self.url, proxy=None, compression=None, **options)
+
+    def get(self, path):
+        """Return status and text of an HTTP request."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}") as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def metrics(self):
+        """Return the samples of /metrics without those that have labels."""
+        families = text_string_to_metric_families(self.get("/metrics")[1])
+        return {s.name: s.value for family in families for s in family.samples if not s.labels}
+
+    def wait_for_streams(self, count):
+        """Wait until so many streams are open."""
+        deadline = time.monotonic() + 10
+        while (streams := self.metrics()["fastrnn_streams"]) != count:
+            assert time.monotonic() < deadline, f"{streams} streams are open, expected {count}"
+            time.sleep(0.01)

@@ -18,6 +18,8 @@ from fastrnn.loading import load
 if TYPE_CHECKING:
     from fastrnn.serve.server import Limits
 
+EXTRA = ("websockets", "prometheus_client")
+
 SPARE_FILES = 128  # descriptors beside those of the streams
 
 # Python's default of 5 ms is how long the thread that steps may wait, after each kernel call, for a
@@ -98,10 +100,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         from fastrnn.serve.server import Limits
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] == "fastrnn":
+        missing = (error.name or "").partition(".")[0]
+        if missing not in EXTRA:
             raise
         raise CommandError(
-            f"serve needs {error.name}, which is not installed: pip install 'fastrnn[serve]'"
+            f"serve needs {missing}, which is not installed: pip install 'fastrnn[serve]'"
         ) from None
     for name in ("max_wait_ms", "max_rate", "idle_seconds", "drain_seconds"):
         if not 0 <= getattr(args, name) < float("inf"):
@@ -111,7 +114,6 @@ def run(args: argparse.Namespace) -> int:
     limits = Limits(**{name: getattr(args, name) for name in Limits.__dataclass_fields__})
     _allow_files(limits.max_streams + SPARE_FILES)
     layer = _load(args)
-    sys.setswitchinterval(SWITCH_SECONDS)
     return asyncio.run(_serve(layer, limits, args))
 
 
@@ -168,6 +170,7 @@ async def _serve(layer: Any, limits: Limits, args: argparse.Namespace) -> int:
         say(f"{layer}")
         say(f"serving ws://{f'[{host}]' if ':' in host else host}:{port}/stream, until SIGTERM")
         sys.stdout.flush()
+        sys.setswitchinterval(SWITCH_SECONDS)
         await stop.wait()
         note(f"draining {plural(len(server.batcher), 'stream')}")
     finally:

@@ -36,6 +36,8 @@ INTERNAL = 1011
 TRY_LATER = 1013  # every stream is in use
 BAD_STATE = 4000  # a saved state that is damaged or of another model
 
+REASON_CHARS = 120  # of ASCII; a close frame holds 123 bytes
+
 OPS = ("save", "load", "reset")
 
 
@@ -45,7 +47,7 @@ class RefusedError(Exception):
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
         self.code = code
-        self.reason = reason
+        self.reason = reason[:REASON_CHARS]
 
 
 def hello(layer: Any, fingerprint: str, limits: dict[str, float | None]) -> str:

@@ -243,7 +243,7 @@ class Server:
             try:
                 await session.load(state)
             except StateError as error:
-                raise RefusedError(protocol.BAD_STATE, f"load: {error}") from None
+                raise RefusedError(protocol.BAD_STATE, str(error)) from None
         return protocol.answer(op)
 
     async def _pause(self, seconds: float) -> None:

@@ -1,0 +1,116 @@
+"""`fastrnn serve` on the command line: help, and what it refuses before it serves."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from serving import ServerProcess, make_layer
+
+from fastrnn.cli import main
+from fastrnn.formats import write
+from fastrnn.weights import StackConfig
+
+SIZES = {
+    "lstm": StackConfig("LSTM", 3, 4),
+    "rnn": StackConfig("RNN", 3, 4),
+    "both_ways": StackConfig("GRU", 3, 4, bidirectional=True),
+}
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "model.npz"
+    weights = {
+        f"{prefix}.{name}": np.zeros(shape, np.float32)
+        for prefix, config in SIZES.items()
+        for name, shape in config.shapes().items()
+    }
+    write(path, weights)
+    return str(path)
+
+
+def test_help_documents_the_protocol_and_every_close_code(capsys):
+    assert main(["serve", "--help"]) == 0
+    out = capsys.readouterr().out
+    for word in ("input_size", '"save"', '"load"', '"reset"', "/health", "/metrics", "SIGTERM"):
+        assert word in out
+    for code in (1001, 1003, 1007, 1008, 1009, 1011, 1013, 4000):
+        assert f"  {code}  " in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 1, "3 recurrent stacks, say which"),
+        (["nowhere"], 1, "nowhere"),
+        (["both_ways"], 2, "bidirectional"),
+        (["lstm", "--nonlinearity", "relu"], 2, "--nonlinearity is for an RNN"),
+        (["rnn", "--reset-before"], 2, "--reset-before for a GRU"),
+        (["lstm", "--threads", "0"], 2, "threads=0, expected an integer >= 1"),
+        (["lstm", "--max-streams", "0"], 2, "max_streams=0, expected an integer >= 1"),
+        (["lstm", "--max-streams", "1000000000"], 2, "needs 1000000128 open files"),
+        (["lstm", "--max-batch", "-1"], 2, "max_batch=-1, expected an integer >= 1"),
+        (["lstm", "--max-message", "11"], 2, "max_message=11, expected at least"),
+        (["lstm", "--max-wait-ms", "nan"], 2, "--max-wait-ms: expected 0 or more"),
+        (["lstm", "--idle-seconds", "-1"], 2, "--idle-seconds: expected 0 or more"),
+        (["lstm", "--port", "65536"], 2, "--port 65536: expected 0 to 65535"),
+    ],
+)
+def test_what_cannot_be_served_is_refused(model, capsys, arguments, code, message):
+    assert main(["serve", model, *arguments]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("fastrnn: error: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_port_in_use(model, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["serve", model, "lstm", "--port", str(taken.getsockname()[1])]) == 2
+    assert "address already in use" in capsys.readouterr().err
+
+
+def test_without_the_extra_the_error_says_what_to_install(model):
+    code = "import sys; sys.modules['websockets'] = None; from fastrnn.cli import main; "
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code} sys.exit(main(sys.argv[1:]))", "serve", model, "lstm"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("fastrnn: error: serve needs websockets, which")
+    assert done.stderr.endswith(" is not installed: pip install 'fastrnn[serve]'\n")
+
+
+def test_the_batcher_needs_nothing_of_the_extra():
+    code = (
+        "import sys; sys.modules.update(websockets=None, prometheus_client=None); "
+        "import fastrnn.serve; fastrnn.serve.Batcher"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("cell", "options", "arguments"),
+    [
+        ("RNN", {"nonlinearity": "relu"}, ["--nonlinearity", "relu"]),
+        ("GRU", {"reset_after": False}, ["--reset-before"]),
+    ],
+)
+def test_what_tensors_do_not_say(tmp_path, rng, cell, options, arguments):
+    layer = make_layer(cell, **options)
+    path = tmp_path / "model.npz"
+    np.savez(path, **layer.state_dict())
+    x = rng.standard_normal((9, layer.input_size)).astype(np.float32)
+    with ServerProcess(path, *arguments) as server, server.connect() as websocket:
+        assert f'"cell": "{cell}"' in websocket.recv()
+        websocket.send(x.tobytes())
+        y = np.frombuffer(websocket.recv(), np.float32)
+    np.testing.assert_array_equal(y.reshape(9, -1), layer.stream().run(x))

@@ -20,6 +20,7 @@ LONG_CASE = 2e5  # microseconds per call of ours: then fewer rounds, and one x i
 LONG_ROUNDS = (3, 5)
 
 Row = dict[str, Any]
+OTHERS: Row = {"engine": None, "isa": None, "threads": 1}
 
 
 @dataclass
@@ -161,10 +162,10 @@ def _contestant(runner: Runner, inputs: Sequence[Any]) -> Contestant:
 
 def _fastest_ways(samples: list[Samples]) -> list[Samples]:
     """All of fastrnn's, and of each peer the fastest."""
-    fastest: dict[str, Samples] = {}
-    for sample in samples:
+    fastest: dict[tuple[str, int], Samples] = {}
+    for i, sample in enumerate(samples):
         name = sample.row["runner"]
-        key = f"fastrnn {sample.row['how']}" if name == "fastrnn" else name
+        key = (name, i if name == "fastrnn" else 0)
         if key not in fastest or sample.row["us_per_step"] < fastest[key].row["us_per_step"]:
             fastest[key] = sample
     return list(fastest.values())
@@ -178,7 +179,7 @@ def _samples(
     base: Times,
     limits: Limits | Mapping[str, Limits],
 ) -> Samples:
-    how = runner.how if isinstance(runner, Fastrnn) else {"engine": None, "isa": None, "threads": 1}
+    how = runner.how if isinstance(runner, Fastrnn) else dict(OTHERS)
     column = 1 if how["threads"] > 1 else 0
     quarter, us, three = np.percentile(times[:, column], (25, 50, 75))
     if isinstance(limits, Limits):

@@ -26,8 +26,8 @@ class Peer:
 
     name: str
     needs: tuple[str, ...]
-    module: str  # beside this one: has `runners`
-    options: tuple[str, ...] = ()  # what `runners` is told besides
+    module: str  # beside this one: has `can` and `runners`
+    options: tuple[str, ...] = ()  # what these are told besides
     rtol: float = RTOL  # of its outputs against ours
     atol: float = ATOL
 
@@ -41,11 +41,21 @@ class Peer:
         """The versions of those that are."""
         return {package: found for package in self.needs if (found := _version(package))}
 
+    def can(self, case: Case) -> bool:
+        """Whether it can run `case`, if it is installed."""
+        can: Callable[..., bool] = self._adapter.can
+        return can(case, *self.options)
+
     def make(self, case: Case, weights: Weights) -> list[Runner]:
         """Return its ways to run `case`; none if it cannot."""
-        module = import_module(f"fastrnn.bench.peers.{self.module}")
-        runners: Callable[..., list[Runner]] = module.runners
+        if not self.can(case):
+            return []
+        runners: Callable[..., list[Runner]] = self._adapter.runners
         return runners(case, weights, *self.options)
+
+    @property
+    def _adapter(self) -> Any:
+        return import_module(f"fastrnn.bench.peers.{self.module}")
 
 
 def _version(package: str) -> str | None:

@@ -15,9 +15,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastrnn.bench.cases import Case, Weights
-from fastrnn.bench.peers.runner import ATOL, RTOL, Fastrnn, Runner
+from fastrnn.bench.peers.runner import Fastrnn, Runner
 
 __all__ = ["PEERS", "Fastrnn", "Peer", "Runner", "inference_mode"]
+
+# Of h, which is below 1, with weights and inputs in 8 bits. Single values are further off: by 0.01
+# with random weights of H=128, but by 0.07 to 0.27 in the published models of models.py.
+INT8_RMS = 0.05
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,7 @@ class Peer:
     needs: tuple[str, ...]
     module: str  # beside this one: has `can` and `runners`
     options: tuple[str, ...] = ()  # what these are told besides
-    rtol: float = RTOL  # of its outputs against ours
-    atol: float = ATOL
+    rms: float | None = None  # most of its outputs' root-mean-square difference to ours; or exact
 
     @property
     def missing(self) -> list[str]:
@@ -65,13 +68,12 @@ def _version(package: str) -> str | None:
         return None
 
 
-# The int8 weights and inputs of torch's dynamic quantization have 8 bits: h, below 1, within 0.05.
 PEERS = {
     peer.name: peer
     for peer in (
         Peer("torch", ("torch",), "pytorch", ("layer",)),
         Peer("torch cell", ("torch",), "pytorch", ("cell",)),
-        Peer("torch int8", ("torch",), "pytorch", ("int8",), rtol=0, atol=0.05),
+        Peer("torch int8", ("torch",), "pytorch", ("int8",), rms=INT8_RMS),
         Peer("onnxruntime", ("onnxruntime", "onnx"), "onnx_runtime"),
         Peer("openvino", ("openvino", "onnx"), "open_vino"),
         Peer("ncnn", ("ncnn",), "tencent_ncnn"),

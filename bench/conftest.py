@@ -132,6 +132,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     session.config.stash[record_key]["written"] = str(path)
 
 
+@pytest.hookimpl(trylast=True)  # below pytest-benchmark's tables
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     record = config.stash[record_key]
     write = terminalreporter.write_line

@@ -25,6 +25,9 @@ from fastrnn._kernels.core import as_array
 
 np.import_array()
 
+cdef extern from "Python.h":
+    long long PyLong_AsLongLongAndOverflow(object, int *)
+
 cdef extern from "slots.h" nogil:
     ctypedef struct fr_pool:
         pass
@@ -221,6 +224,11 @@ cdef class Pool:
 
     cdef int64_t as_id(self, object id) except? NO_ID:
         """An id as C has it; NO_ID for integers that are none."""
+        cdef int overflow = 0
+        cdef int64_t plain
+        if type(id) is int:  # by far the most
+            plain = PyLong_AsLongLongAndOverflow(id, &overflow)
+            return plain if overflow == 0 and plain >= 0 else NO_ID
         if isinstance(id, bool):
             raise TypeError(f"{self.name}: id is bool, expected what open() returned")
         try:
@@ -344,5 +352,6 @@ cdef inline void copy(char *array, char *state, size_t bytes, bint out) noexcept
 
 cdef bint overlap(object x, object out) noexcept:
     """Whether they share memory but are not the same: some rows would write what others read."""
-    cdef uintptr_t a = <uintptr_t> np.PyArray_DATA(x), b = <uintptr_t> np.PyArray_DATA(out)
-    return (a != b or x.nbytes != out.nbytes) and a < b + out.nbytes and b < a + x.nbytes
+    cdef uintptr_t a = <uintptr_t> np.PyArray_DATA(x), a_end = a + np.PyArray_NBYTES(x)
+    cdef uintptr_t b = <uintptr_t> np.PyArray_DATA(out), b_end = b + np.PyArray_NBYTES(out)
+    return (a != b or a_end != b_end) and a < b_end and b < a_end

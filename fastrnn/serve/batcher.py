@@ -2,8 +2,9 @@
 
 Everything but the kernel call happens in the event loop's thread, so that nothing here is locked. A
 session is in one of three places: resting, among the ready ones (its first call waits for a kernel
-call), or in flight. At most one kernel call is under way; when it ends, the next one is sent off
-with whatever is ready before the results of this one are handed out.
+call), or in flight. When a kernel call ends, the next one is sent off with whatever is ready before
+the results are handed out; and one that is full is sent ahead while another is under way, since
+waiting could not fill it further: the worker then need not wait for a busy event loop.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class Batcher:
         self.stats = Stats()
         self._sessions: set[Session] = set()
         self._ready: deque[Session] = deque()
-        self._flying = False
+        self._flying = 0  # batches sent off
         self._launch_handle: asyncio.Handle | None = None
         self._launch_is_timed = False
         self._draining = False
@@ -140,8 +141,12 @@ class Batcher:
         """Put a session, which has a pending request, among those for the next kernel call."""
         session.queued = True
         self._ready.append(session)
-        if not self._flying:
+        if self._may_launch():
             self._schedule()
+
+    def _may_launch(self) -> bool:
+        """Whether the worker is idle, or a batch can be sent ahead that nothing more would join."""
+        return not self._flying or (self._flying == 1 and len(self._ready) >= self.max_batch)
 
     def _schedule(self) -> None:
         """See to it that `_launch` is called: soon, so that tasks about to run can join, or later.
@@ -178,7 +183,7 @@ class Batcher:
                 batch.ids.append(session.id)
                 batch.requests.append(request)
         if batch.requests:
-            self._flying = True
+            self._flying += 1
             self._worker.put(batch)
         else:
             self._check_drained()
@@ -199,7 +204,7 @@ class Batcher:
 
     def _finish(self, batch: Batch) -> None:
         """Take in a batch that the worker has stepped: next batch first, then the results."""
-        self._flying = False
+        self._flying -= 1
         finished = []
         for i, (session, request) in enumerate(zip(batch.sessions, batch.requests, strict=True)):
             session.in_flight = False
@@ -213,7 +218,7 @@ class Batcher:
             if session.pending:
                 session.queued = True
                 self._ready.append(session)
-        if self._ready:
+        if self._ready and self._may_launch():
             if self._max_wait:
                 self._schedule()
             else:

@@ -48,8 +48,8 @@ class Session:
     """One stream, made by `batcher.session()` and open inside its `async with`.
 
     Calls take effect in the order they are made. A call that is cancelled before its first frame is
-    in the kernel leaves the state as it was; later, the frame in the kernel has advanced it, and
-    the frames of the call behind that one are dropped.
+    sent to the kernel leaves the state as it was; later, the frames that were sent have advanced
+    it, and the frames of the call behind them are dropped.
     """
 
     def __init__(self, batcher: Batcher, state: bytes | None) -> None:
@@ -91,8 +91,8 @@ class Session:
         RuntimeError
             If the kernel call failed.
         """
-        frames = self._frames(x, 1)
-        y: Array = await self._submit(Request(self._batcher.loop.create_future(), frames))
+        request = Request(self._batcher.loop.create_future(), self._frames(x, 1))
+        y: Array = await self._submit(request)
         return y
 
     async def run(self, x: npt.ArrayLike) -> Array:
@@ -206,8 +206,7 @@ class Session:
         if array.ndim != ndim or array.shape[-1] != width:
             want = f"({width},)" if ndim == 1 else f"(k, {width})"
             raise ValueError(f"{name}: x is {array.shape}, expected {want}")
-        copy: Array = np.array(array.reshape(-1, width), order="C")
-        return copy
+        return array.reshape(-1, width).copy()
 
     async def _act(self, action: Callable[[], Any]) -> Any:
         return await self._submit(Request(self._batcher.loop.create_future(), NO_FRAMES, action))

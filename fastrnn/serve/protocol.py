@@ -26,9 +26,9 @@ PATH = "/stream"
 VERSION = 1
 
 # Close codes of RFC 6455 and its registry, then one of ours.
-NORMAL = 1000
 GOING_AWAY = 1001  # the server drains
 UNSUPPORTED = 1003  # a text message that is no command
+ABNORMAL = 1006  # the client vanished: never sent
 INVALID = 1007  # a binary message that is not whole frames
 POLICY = 1008  # idle for too long
 TOO_BIG = 1009

@@ -193,8 +193,8 @@ class Server:
                 farewell = protocol.answer("drain", await session.save())
             await connection.send(farewell)
             code, reason = protocol.GOING_AWAY, "the server drains"
-        except ConnectionClosed:
-            code, reason = protocol.NORMAL, ""
+        except ConnectionClosed as closed:
+            code, reason = _close_code(closed), ""
         except RefusedError as error:
             code, reason = error.code, error.reason
         except PoolFullError:
@@ -203,9 +203,9 @@ class Server:
             lines = traceback.format_exc().splitlines()
             self._logger.error("a connection failed\n%s", "\n".join(ascii(x)[1:-1] for x in lines))
             code, reason = protocol.INTERNAL, "internal error"
+        self.closes[code] += 1
         await connection.part(code, reason, CLOSE_SECONDS)
         self._connections.discard(connection)
-        self.closes[connection.close_code or 1006] += 1
 
     async def _answer_messages(self, connection: Connection, session: Session) -> None:
         """Answer messages until the client closes, or the server drains and none is left."""
@@ -258,3 +258,10 @@ class Server:
             now = self.batcher.loop.time()
             for connection in [*self._connections]:
                 connection.expire(now, self.limits.idle_seconds)
+
+
+def _close_code(closed: ConnectionClosed) -> int:
+    """Return the code of whoever closed first; ABNORMAL if the client vanished."""
+    if closed.rcvd is not None and (closed.sent is None or closed.rcvd_then_sent):
+        return closed.rcvd.code
+    return protocol.ABNORMAL if closed.sent is None else closed.sent.code

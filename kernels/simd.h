@@ -6,6 +6,7 @@
  *   vector_{...}.h                floor 1: the few vector operations of one instruction set
  *   activation.h                  sigmoid and tanh on those
  *   pack.h tile.h cells.h layer.h run.h  floor 2, the bodies: layout, matrix product, gates, layer, sequence
+ *   probe.h                       how fast a core multiplies and reads, for benches
  *
  * On one instruction set a row's h, c and y have the same bits whatever the batch, the row's
  * place in it, its neighbours, the cutting of time into runs, and the alignment of the arrays.
@@ -32,5 +33,17 @@ fr_layer *fr_simd_pack(const fr_params *params, fr_isa isa);
 /* sigmoid (tanh = 0) or tanh (tanh = 1) of n floats with the kernels' own code, for tests and benches.
  * n is a multiple of 16; both arrays are aligned to 64 bytes. */
 void fr_simd_activation(fr_isa isa, int tanh, const float *x, float *y, size_t n);
+
+/* What one core can do at most, for benches: loops to be timed. */
+typedef struct {
+    double (*multiply_adds)(size_t rounds);     /* from registers; returns the number of flops */
+    /* Reads n floats, `repeats` times, as one stream or four side by side (streams = 1 or 4).
+     * p is aligned to 64 bytes, n a multiple of PROBE_FLOATS. */
+    void (*read)(const float *p, size_t n, int streams, size_t repeats);
+} fr_probe;
+
+#define PROBE_FLOATS 128    /* reads of all instruction sets come out even */
+
+const fr_probe *fr_simd_probe(fr_isa isa);      /* isa must be supported */
 
 #endif

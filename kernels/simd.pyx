@@ -15,6 +15,11 @@ cdef extern from "simd.h":
     bint fr_isa_supported(fr_isa)
     const char *fr_isa_name(fr_isa)
     const fr_engine *fr_simd_engine(fr_isa)
+    ctypedef struct fr_probe:
+        double (*multiply_adds)(size_t) noexcept nogil
+        void (*read)(const float *, size_t, int, size_t) noexcept nogil
+    size_t PROBE_FLOATS
+    const fr_probe *fr_simd_probe(fr_isa)
 
 
 # Every instruction set this build knows, slowest first.
@@ -27,3 +32,33 @@ ENGINES = {
         <void *> fr_simd_engine(<fr_isa> isa), FR_ENGINE_CAPSULE, NULL)
     for isa in range(FR_ISA_COUNT) if fr_isa_supported(<fr_isa> isa)
 }
+
+
+cdef const fr_probe *probe_of(str isa) except NULL:
+    if isa not in ENGINES:
+        raise ValueError(f"isa={isa!r}, expected one of " + ", ".join(map(repr, ENGINES)))
+    return fr_simd_probe(<fr_isa> <int> ISAS.index(isa))
+
+
+def multiply_adds(str isa, size_t rounds):
+    """Multiply and add in registers, `rounds` times; return the number of flops."""
+    cdef const fr_probe *probe = probe_of(isa)
+    cdef double flops
+    with nogil:
+        flops = probe.multiply_adds(rounds)
+    return flops
+
+
+def read_memory(str isa, const float[::1] memory, int streams=1, size_t repeats=1):
+    """Read all of `memory`, `repeats` times, as one stream or as 4 side by side.
+
+    Aligned to 64 bytes; its length is a multiple of 128.
+    """
+    cdef const fr_probe *probe = probe_of(isa)
+    cdef size_t n = memory.shape[0]
+    if n == 0 or n % PROBE_FLOATS or (<size_t> &memory[0]) % 64:
+        raise ValueError(f"memory has {n} floats, expected a multiple of 128, aligned to 64 bytes")
+    if streams != 1 and streams != 4:
+        raise ValueError(f"streams={streams}, expected 1 or 4")
+    with nogil:
+        probe.read(&memory[0], n, streams, repeats)

@@ -1,6 +1,6 @@
 /* The engine's bodies, in order, for the instruction set whose vector_*.h and macros stand before this:
  *
- *     ISA(name)   the name with the instruction set's suffix, for the two functions simd_dispatch.c's table holds
+ *     ISA(name)   the name with the instruction set's suffix, for what simd_dispatch.c's table holds
  */
 #include "activation.h"
 #include "pack.h"
@@ -8,6 +8,7 @@
 #include "cells.h"
 #include "layer.h"
 #include "run.h"
+#include "probe.h"
 
 fr_layer *ISA(fr_simd_pack)(const fr_params *params)
 {

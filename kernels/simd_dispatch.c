@@ -10,17 +10,19 @@ typedef struct {
     fr_engine engine;   /* its name is the instruction set's */
     int (*supported)(void);
     void (*activation)(int tanh, const float *x, float *y, size_t n);
+    const fr_probe *probe;
 } isa_row;
 
 /* Adding one: a stub, a vector_*.h, an answer in cpu.c, and a row here. Slowest first. */
 static const isa_row isas[FR_ISA_COUNT] = {
-    [FR_ISA_GENERIC] = {{"generic", fr_simd_pack_generic}, always, fr_simd_activation_generic},
+    [FR_ISA_GENERIC] = {{"generic", fr_simd_pack_generic}, always, fr_simd_activation_generic, &fr_simd_probe_generic},
 #if defined(__x86_64__)
-    [FR_ISA_AVX2] = {{"avx2", fr_simd_pack_avx2}, fr_cpu_has_avx2, fr_simd_activation_avx2},
-    [FR_ISA_AVX512] = {{"avx512", fr_simd_pack_avx512}, fr_cpu_has_avx512, fr_simd_activation_avx512},
+    [FR_ISA_AVX2] = {{"avx2", fr_simd_pack_avx2}, fr_cpu_has_avx2, fr_simd_activation_avx2, &fr_simd_probe_avx2},
+    [FR_ISA_AVX512] = {{"avx512", fr_simd_pack_avx512}, fr_cpu_has_avx512, fr_simd_activation_avx512,
+                       &fr_simd_probe_avx512},
 #else
-    [FR_ISA_AVX2] = {{"avx2", 0}, 0, 0},
-    [FR_ISA_AVX512] = {{"avx512", 0}, 0, 0},
+    [FR_ISA_AVX2] = {{"avx2", 0}, 0, 0, 0},
+    [FR_ISA_AVX512] = {{"avx512", 0}, 0, 0, 0},
 #endif
 };
 
@@ -47,3 +49,5 @@ void fr_simd_activation(fr_isa isa, int tanh, const float *x, float *y, size_t n
 {
     isas[isa].activation(tanh, x, y, n);
 }
+
+const fr_probe *fr_simd_probe(fr_isa isa) { return isas[isa].probe; }

@@ -2,15 +2,18 @@
 #ifndef FASTRNN_SIMD_ISA_H
 #define FASTRNN_SIMD_ISA_H
 
-#include "engine.h"
+#include "simd.h"
 
 fr_layer *fr_simd_pack_generic(const fr_params *params);
 void fr_simd_activation_generic(int tanh, const float *x, float *y, size_t n);
+extern const fr_probe fr_simd_probe_generic;
 
 fr_layer *fr_simd_pack_avx2(const fr_params *params);
 void fr_simd_activation_avx2(int tanh, const float *x, float *y, size_t n);
+extern const fr_probe fr_simd_probe_avx2;
 
 fr_layer *fr_simd_pack_avx512(const fr_params *params);
 void fr_simd_activation_avx512(int tanh, const float *x, float *y, size_t n);
+extern const fr_probe fr_simd_probe_avx512;
 
 #endif

@@ -1,0 +1,216 @@
+"""A case, by fastrnn and by other runtimes: the rows of a record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastrnn.bench.cases import Case, Weights, random_weights
+from fastrnn.bench.limits import Limits
+from fastrnn.bench.peers import PEERS, Fastrnn, Runner, inference_mode
+from fastrnn.bench.peers.runner import ATOL, RTOL, Array
+from fastrnn.bench.timing import ROUNDS, Contestant, Times, calling_with, interleave, paired
+
+INPUTS = 3  # different x, in turn
+NEAR = 1.25  # ways to use a runtime that are this near to its fastest are all measured
+LONG_CASE = 2e5  # microseconds per call of ours: then fewer rounds, and one x is checked
+LONG_ROUNDS = (3, 5)
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Samples:
+    """What one runner of a case took: in a row, and round by round."""
+
+    row: Row
+    us_per_step: Times  # (rounds, 2): CPU, wall
+
+
+def measure_case(
+    case: Case,
+    weights: Weights | None = None,
+    *,
+    layer_options: Sequence[Mapping[str, Any]] = ({},),
+    peers: Sequence[str] = (),
+    seconds: float = 0.5,
+    limits: Limits | Mapping[str, Limits],
+    rounds: tuple[int, int] = ROUNDS,
+    progress: Callable[[float], object] | None = None,
+) -> list[Row]:
+    """Time `case` by layers of each of `layer_options` and by `peers`, turn by turn.
+
+    The outputs of all are checked against the first layer's before anything is timed.
+
+    Parameters
+    ----------
+    case : Case
+    weights : dict of name to array, optional
+        Named as torch names them; random ones if None.
+    layer_options : sequence of dict
+        Options of `from_state_dict`: engine, isa, threads. The first is what ratios refer to.
+    peers : sequence of str
+        Names in `PEERS`; those that are not installed, or cannot run the case, give no row.
+    seconds : float
+        For all rounds; see `timing.interleave`.
+    limits : Limits, or dict of ISA to Limits
+        What the fractions refer to; of a dict, the row's own ISA, else the last one.
+    rounds, progress
+        See `timing.interleave`.
+
+    Returns
+    -------
+    list of dict
+        A row for each layer, in order, and for the fastest way to use each peer. Times are CPU
+        time of the process, but wall time in rows of several threads and in ratios with them; the
+        limit is one core's.
+
+    Raises
+    ------
+    AssertionError
+        If outputs do not agree.
+    """
+    samples = sample_case(
+        case,
+        weights,
+        layer_options=layer_options,
+        peers=peers,
+        seconds=seconds,
+        limits=limits,
+        rounds=rounds,
+        progress=progress,
+    )
+    return [sample.row for sample in samples]
+
+
+def sample_case(
+    case: Case,
+    weights: Weights | None = None,
+    *,
+    layer_options: Sequence[Mapping[str, Any]] = ({},),
+    peers: Sequence[str] = (),
+    seconds: float = 0.5,
+    limits: Limits | Mapping[str, Limits],
+    rounds: tuple[int, int] = ROUNDS,
+    progress: Callable[[float], object] | None = None,
+) -> list[Samples]:
+    """Do as `measure_case`, and return the samples beside the rows."""
+    weights = random_weights(case) if weights is None else weights
+    rng = np.random.default_rng(1)
+    inputs = [rng.standard_normal(case.x_shape).astype(np.float32) for _ in range(INPUTS)]
+    with inference_mode():
+        ours = [Fastrnn(case, weights, **options) for options in layer_options]
+        expected = [ours[0].to_numpy(ours[0].call(x)) for x in inputs]
+        contestants: dict[tuple[str, Runner], Contestant] = {
+            ("fastrnn", ours[0]): _contestant(ours[0], inputs)
+        }
+        base = contestants["fastrnn", ours[0]]
+        checked = 1 if base.first_look > LONG_CASE else INPUTS
+        for layer in ours[1:]:
+            own = check(layer, inputs, expected[:checked])
+            contestants["fastrnn", layer] = _contestant(layer, own)
+        for peer in peers:
+            if PEERS[peer].missing:
+                continue
+            tolerance = (PEERS[peer].rtol, PEERS[peer].atol)
+            ways = [
+                (runner, _contestant(runner, check(runner, inputs, expected[:checked], *tolerance)))
+                for runner in PEERS[peer].make(case, weights)
+            ]
+            best = min((way.first_look for _, way in ways), default=0.0)
+            contestants |= {
+                (peer, runner): way for runner, way in ways if way.first_look <= NEAR * best
+            }
+        keys = {f"{i}": key for i, key in enumerate(contestants)}
+        times = interleave(
+            {i: contestants[key] for i, key in keys.items()},
+            seconds,
+            LONG_ROUNDS if base.first_look > LONG_CASE else rounds,
+            progress,
+        )
+    return _fastest_ways(
+        [
+            _samples(case, *keys[i], values / case.steps, times["0"] / case.steps, limits)
+            for i, values in times.items()
+        ]
+    )
+
+
+def check(
+    runner: Runner,
+    inputs: Sequence[Array],
+    expected: Sequence[Array],
+    rtol: float = RTOL,
+    atol: float = ATOL,
+) -> list[Any]:
+    """Return the inputs in the runner's form, after its outputs for them were as expected."""
+    runner.enter()
+    own = [runner.convert(x) for x in inputs]
+    for x, y in zip(own, expected, strict=False):
+        got = runner.to_numpy(runner.call(x))
+        np.testing.assert_allclose(got, y, rtol, atol, err_msg=f"{runner.case}: {runner.name}")
+    return own
+
+
+def _contestant(runner: Runner, inputs: Sequence[Any]) -> Contestant:
+    return Contestant(calling_with(runner.call, inputs), runner.enter)
+
+
+def _fastest_ways(samples: list[Samples]) -> list[Samples]:
+    """All of fastrnn's, and of each peer the fastest."""
+    fastest: dict[str, Samples] = {}
+    for sample in samples:
+        name = sample.row["runner"]
+        key = f"fastrnn {sample.row['how']}" if name == "fastrnn" else name
+        if key not in fastest or sample.row["us_per_step"] < fastest[key].row["us_per_step"]:
+            fastest[key] = sample
+    return list(fastest.values())
+
+
+def _samples(
+    case: Case,
+    name: str,
+    runner: Runner,
+    times: Times,
+    base: Times,
+    limits: Limits | Mapping[str, Limits],
+) -> Samples:
+    how = runner.how if isinstance(runner, Fastrnn) else {"engine": None, "isa": None, "threads": 1}
+    column = 1 if how["threads"] > 1 else 0
+    quarter, us, three = np.percentile(times[:, column], (25, 50, 75))
+    if isinstance(limits, Limits):
+        limit = limits.us_per_step(case)
+    else:
+        of_isa = limits.get(how["isa"]) or list(limits.values())[-1]
+        limit = of_isa.us_per_step(case)
+    row = {
+        "id": case.id,
+        "group": case.group,
+        "name": case.name,
+        "cell": case.cell,
+        "input_size": case.input_size,
+        "hidden_size": case.hidden_size,
+        "num_layers": case.num_layers,
+        "proj_size": case.proj_size,
+        "bidirectional": case.bidirectional,
+        "batch": case.batch,
+        "steps": case.steps,
+        "runner": name,
+        "how": runner.name,
+        **how,
+        "us_per_step": float(us),
+        "us_per_step_25": float(quarter),
+        "us_per_step_75": float(three),
+        "us_per_step_wall": float(np.median(times[:, 1])),
+        "us_per_stream_step": float(us) / case.batch,
+        "rounds": len(times),
+        "gflops": case.flops_per_step / us / 1e3,
+        "gb_per_s": case.bytes_per_step / us / 1e3,
+        "limit_us": limit,
+        "limit_fraction": limit / us,
+        "ratio": paired(times, base, column),
+    }
+    return Samples(row, times)

@@ -1,0 +1,79 @@
+"""The other runtimes that run a PyTorch LSTM, GRU or RNN on a CPU, behind one interface.
+
+A `Peer` makes runners: ways to use that runtime, of which the caller takes the fastest. Everyone
+has one thread, shapes fixed beforehand where that is possible, and buffers that are reused where
+the runtime can do that. What is not installed is not imported, and named by `Peer.missing`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fastrnn.bench.cases import Case, Weights
+from fastrnn.bench.peers.runner import ATOL, RTOL, Fastrnn, Runner
+
+__all__ = ["PEERS", "Fastrnn", "Peer", "Runner", "inference_mode"]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A runtime, the packages it needs, and the ways to use it for a case."""
+
+    name: str
+    needs: tuple[str, ...]
+    module: str  # beside this one: has `runners`
+    options: tuple[str, ...] = ()  # what `runners` is told besides
+    rtol: float = RTOL  # of its outputs against ours
+    atol: float = ATOL
+
+    @property
+    def missing(self) -> list[str]:
+        """The packages that it needs and that are not installed."""
+        return [package for package in self.needs if _version(package) is None]
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The versions of those that are."""
+        return {package: found for package in self.needs if (found := _version(package))}
+
+    def make(self, case: Case, weights: Weights) -> list[Runner]:
+        """Return its ways to run `case`; none if it cannot."""
+        module = import_module(f"fastrnn.bench.peers.{self.module}")
+        runners: Callable[..., list[Runner]] = module.runners
+        return runners(case, weights, *self.options)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+# The int8 weights and inputs of torch's dynamic quantization have 8 bits: h, below 1, within 0.05.
+PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer("torch", ("torch",), "pytorch", ("layer",)),
+        Peer("torch cell", ("torch",), "pytorch", ("cell",)),
+        Peer("torch int8", ("torch",), "pytorch", ("int8",), rtol=0, atol=0.05),
+        Peer("onnxruntime", ("onnxruntime", "onnx"), "onnx_runtime"),
+        Peer("openvino", ("openvino", "onnx"), "open_vino"),
+        Peer("ncnn", ("ncnn",), "tencent_ncnn"),
+        Peer("tract", ("tract", "onnx"), "sonos_tract"),
+    )
+}
+
+
+def inference_mode() -> contextlib.AbstractContextManager[Any]:
+    """In which every runner is made and called."""
+    if _version("torch") is None:
+        return contextlib.nullcontext()
+    import torch
+
+    return torch.inference_mode()

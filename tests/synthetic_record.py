@@ -54,7 +54,12 @@ def case_rows(
         for i, (engine, isa, threads) in enumerate(layers)
     ]
     times += [
-        (runner, f"{runner}, its best way", (None, None, 1), RUNNERS[runner][0] / steps + RUNNERS[runner][1] * ours)
+        (
+            runner,
+            f"{runner}, its best way",
+            (None, None, 1),
+            RUNNERS[runner][0] / steps + RUNNERS[runner][1] * ours,
+        )
         for runner in runners
     ]
     return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -34,6 +34,8 @@ from fastrnn.plots.tables import (
     label,
     runners,
 )
+
+T = TypeVar("T")
 
 WIDTH = 8.6  # inches
 PANELS_PER_CELL = 2
@@ -210,7 +212,7 @@ def _log_axis(axes: Axes, which: str, ticks: Sequence[float] | None = None) -> N
 @styled
 def peers_side_by_side(rows: Sequence[Row], most: int = 12) -> Figure | None:
     """How many times as long as fastrnn each other runner takes, case by case."""
-    cases = [of for of in by_case(rows).values() if len(of) > 1][:most]
+    cases = _spread([of for of in by_case(rows).values() if len(of) > 1], most)
     if not cases:
         return None
     others = [
@@ -340,14 +342,13 @@ def history(records: Sequence[Record], most: int = 8) -> Figure | None:
         for r in ordered
     ]
     newest = by_case(ordered[-1].get("cases", []))
-    names = [name for name in newest if sum(name in of for of in times) > 1]
-    names = [names[i] for i in np.linspace(0, len(names) - 1, min(most, len(names))).astype(int)]
+    names = _spread([name for name in newest if sum(name in of for of in times) > 1], most)
     if not names:
         return None
     made = Figure(figsize=(WIDTH, 4.2), layout="constrained")
     axes = made.subplots()
     looks = [look for runner, look in LOOKS.items() if runner != "torch int8"]
-    for number, name in enumerate(dict.fromkeys(names)):
+    for number, name in enumerate(names):
         places = [i for i, of in enumerate(times) if name in of]
         look = looks[number % len(looks)]
         axes.plot(
@@ -361,3 +362,10 @@ def history(records: Sequence[Record], most: int = 8) -> Figure | None:
     axes.set_xlabel("version and date of the record")
     made.legend(loc="outside right upper")
     return made
+
+
+def _spread(values: Sequence[T], most: int) -> list[T]:
+    """Return at most so many of `values`, from the first to the last at even distances."""
+    if len(values) <= most:
+        return list(values)
+    return [values[i * (len(values) - 1) // (most - 1)] for i in range(most)]

@@ -86,8 +86,8 @@ def figure(value: float | None) -> str:
     """Return a figure to two or three digits, as people read it: "0.47", "5.1", "67", "1,150"."""
     if value is None:
         return "-"
-    if value < 10:
-        return f"{value:.2g}" if value < 0.995 else f"{value:.1f}"
+    if value < 9.95:
+        return f"{value:#.2g}"
     if value < 1000:
         return f"{value:.0f}"
     return f"{value:,.0f}" if value < 1e5 else f"{value:.3g}"

@@ -8,6 +8,7 @@ from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fastrnn.recurrent import RecurrentLayer
 
@@ -15,15 +16,16 @@ PERCENTILES = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9, "p99.99": 99.99, "max": 
 INPUTS = 16
 WARM_UP = 100  # steps
 BINS = 60
+LEAST, SLACK = 0.01, 1e-6  # microseconds; of the outer edges
 REPORTS = 100  # of progress
 
 
-def measure_latency(
+def step_times(
     layer: RecurrentLayer,
     rate_hz: float | None,
     steps: int,
     progress: Callable[[float], object] | None = None,
-) -> dict[str, Any]:
+) -> npt.NDArray[np.float64]:
     """Time every step of one stream, wall time, by one clock reading before and one after.
 
     Parameters
@@ -38,9 +40,8 @@ def measure_latency(
 
     Returns
     -------
-    dict
-        "cell", "input_size", "hidden_size", "num_layers", "rate_hz", "steps", "us" (p50, p99,
-        p99.9, p99.99, max) and "histogram" (edges_us: one more than counts).
+    array (steps,)
+        Microseconds, in order.
     """
     rng = np.random.default_rng(0)
     stream = layer.stream()
@@ -62,16 +63,41 @@ def measure_latency(
         taken[i] = perf_counter_ns() - before
         if progress and (i + 1) % every == 0:
             progress((i + 1) / steps)
-    us = taken / 1e3
-    low, high = max(us.min(), 1e-2), max(us.max(), us.min() * 1.01, 2e-2)
-    counts, edges = np.histogram(us, np.geomspace(low, high * (1 + 1e-9), BINS + 1))
+    return taken / 1e3
+
+
+def latency_row(
+    layer: RecurrentLayer, rate_hz: float | None, us: npt.NDArray[np.float64]
+) -> dict[str, Any]:
+    """Return what `step_times` found as a row of a record.
+
+    Returns
+    -------
+    dict
+        "cell", "input_size", "hidden_size", "num_layers", "rate_hz", "steps", "us" (p50, p99,
+        p99.9, p99.99, max) and "histogram" (edges_us, which are one more than counts, and evenly
+        spaced in their logarithm).
+    """
+    low, high = max(us.min(), LEAST), max(us.max(), 2 * LEAST)
+    edges = np.geomspace(low * (1 - SLACK), high * (1 + SLACK), BINS + 1)
+    counts, _ = np.histogram(np.maximum(us, low), edges)
     return {
         "cell": type(layer).__name__,
         "input_size": layer.input_size,
         "hidden_size": layer.hidden_size,
         "num_layers": layer.num_layers,
         "rate_hz": rate_hz,
-        "steps": steps,
+        "steps": len(us),
         "us": {name: float(np.percentile(us, q)) for name, q in PERCENTILES.items()},
         "histogram": {"edges_us": edges.tolist(), "counts": counts.tolist()},
     }
+
+
+def measure_latency(
+    layer: RecurrentLayer,
+    rate_hz: float | None,
+    steps: int,
+    progress: Callable[[float], object] | None = None,
+) -> dict[str, Any]:
+    """Do as `step_times`, and return the row of a record: see `latency_row`."""
+    return latency_row(layer, rate_hz, step_times(layer, rate_hz, steps, progress))

@@ -6,6 +6,7 @@ than the times.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import cycle, islice, repeat
 from time import perf_counter, process_time
@@ -119,16 +120,23 @@ def interleave(
     }
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
     least, most = rounds
-    start = perf_counter()
-    for done in range(1, most + 1):
-        for name, contestant in contestants.items():
-            contestant.warm()
-            times[name].append(contestant.sample())
-        spent = perf_counter() - start
-        if progress:
-            progress(min(1.0, max(done / most, min(spent / seconds, done / least))))
-        if done >= least and spent > seconds:
-            break
+    collects = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        start = perf_counter()
+        for done in range(1, most + 1):
+            for name, contestant in contestants.items():
+                contestant.warm()
+                times[name].append(contestant.sample())
+            spent = perf_counter() - start
+            if progress:
+                progress(min(1.0, max(done / most, min(spent / seconds, done / least))))
+            if done >= least and spent > seconds:
+                break
+    finally:
+        if collects:
+            gc.enable()
     return {name: np.array(values) for name, values in times.items()}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ ORDER = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
 
 
 def can(case: Case) -> bool:
-    """ONNX has no projection."""
+    """Whether ONNX has it: it has no projection."""
     return not case.proj_size
 
 
@@ -35,6 +35,7 @@ def onnx_model(case: Case, weights: Weights) -> bytes:
     config = case.config
     directions = config.directions
     nodes, constants = [], {}
+    options: dict[str, Any] = {"linear_before_reset": 1} if case.cell == "GRU" else {}
     states = case.states if case.carries_state else ()
     single = config.num_layers == 1
     parts = {state: [f"{state}_l{k}" for k in range(config.num_layers)] for state in states}
@@ -60,7 +61,7 @@ def onnx_model(case: Case, weights: Weights) -> bytes:
             [y, *after],
             hidden_size=config.hidden_size,
             direction="bidirectional" if config.bidirectional else "forward",
-            **({"linear_before_reset": 1} if case.cell == "GRU" else {}),
+            **options,
         )
         nodes.append(node)
         if wants_y:  # (T, D, B, H) to (T, B, D*H)
@@ -128,7 +129,7 @@ class Buffers(Runner):
             y = {"y": self.y} if "y" in output_names(case) else {}
             self.turns.append(({"x": self.x, **old}, {**y, **next_states}))
 
-    def ready(self, calls: list[Callable[[], Any]]) -> None:
+    def ready(self, calls: Sequence[Callable[[], Any]]) -> None:
         """`calls` run the two turns."""
         first = output_names(self.case)[0]
         ys = [outputs[first] for _, outputs in self.turns]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fastrnn.bench.cases import Case, Weights
-from fastrnn.bench.peers.onnx_model import Buffers, Feed, can, onnx_model
+from fastrnn.bench.peers.onnx_model import Buffers, Feed, onnx_model
+from fastrnn.bench.peers.onnx_model import can as can
 from fastrnn.bench.peers.runner import Array, Runner
 
 
 def runners(case: Case, weights: Weights) -> list[Runner]:
     """Both ways, on one session."""
-    if not can(case):
-        return []
     session = _session(case, weights)
     return [Run(case, session), Binding(case, session)]
 
@@ -58,5 +58,5 @@ class Binding(Buffers):
             for bind, arrays in ((binding.bind_input, inputs), (binding.bind_output, outputs)):
                 for name, a in arrays.items():
                     bind(name, "cpu", 0, np.float32, a.shape, a.ctypes.data)
-            calls.append(lambda binding=binding: session.run_with_iobinding(binding))
+            calls.append(partial(session.run_with_iobinding, binding))
         self.ready(calls)

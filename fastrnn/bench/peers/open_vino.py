@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from fastrnn.bench.cases import Case, Weights
-from fastrnn.bench.peers.onnx_model import Buffers, can, onnx_model
+from fastrnn.bench.peers.onnx_model import Buffers, onnx_model
+from fastrnn.bench.peers.onnx_model import can as can
 from fastrnn.bench.peers.runner import Runner
 
 
 def runners(case: Case, weights: Weights) -> list[Runner]:
     """One way."""
-    return [OpenVino(case, weights)] if can(case) else []
+    return [OpenVino(case, weights)]
 
 
 class OpenVino(Buffers):

@@ -10,18 +10,24 @@ from fastrnn.bench.cases import Case, Weights
 from fastrnn.bench.peers.runner import Array, Runner
 
 
+def can(case: Case, kind: str) -> bool:
+    """Whether this kind of module ("layer", "cell", "int8") computes `case`."""
+    if kind == "cell":
+        return case.is_step and case.num_layers == 1 and not case.proj_size
+    return kind != "int8" or (case.cell != "RNN" and not case.proj_size)
+
+
 def runners(case: Case, weights: Weights, kind: str) -> list[Runner]:
-    """With oneDNN and without: either may be faster. `kind` is "layer", "cell" or "int8"."""
+    """With oneDNN and without: either may be faster."""
     import torch
 
     torch.set_num_threads(1)
     with contextlib.suppress(RuntimeError):  # can be said once only
         torch.set_num_interop_threads(1)
-    if kind == "int8":  # its kernels are FBGEMM's; there are none for RNN
-        return [] if case.cell == "RNN" or case.proj_size else [Int8(case, weights)]
+    if kind == "int8":
+        return [Int8(case, weights)]
     if kind == "cell":
-        one = case.is_step and case.num_layers == 1 and not case.proj_size
-        return [Cell(case, weights, onednn) for onednn in (True, False)] if one else []
+        return [Cell(case, weights, onednn) for onednn in (True, False)]
     ways = (False,) if case.proj_size else (True, False)  # oneDNN has no projection
     return [Layer(case, weights, onednn) for onednn in ways]
 
@@ -34,6 +40,7 @@ class Torch(Runner):
 
         super().__init__(case)
         self.torch, self.onednn = torch, onednn
+        self.flags: Any = torch.backends.mkldnn
         self.name = name if onednn else f"{name}, oneDNN off"
         zeros = [torch.zeros(shape) for shape in case.state_shapes.values()]
         self.state: Any = tuple(zeros) if case.cell == "LSTM" else zeros[0]
@@ -49,7 +56,7 @@ class Torch(Runner):
 
     def enter(self) -> None:
         """Set whether oneDNN may be used."""
-        self.torch.backends.mkldnn.set_flags(self.onednn)
+        self.flags.set_flags(self.onednn)
 
 
 class Layer(Torch):

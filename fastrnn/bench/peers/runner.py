@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,7 @@ import fastrnn
 from fastrnn.bench.cases import Case, Weights
 
 Array = npt.NDArray[np.float32]
-LAYERS = {"LSTM": fastrnn.LSTM, "GRU": fastrnn.GRU, "RNN": fastrnn.RNN}
-RTOL, ATOL = 1e-4, 1e-5  # of float32 outputs against ours
+LAYERS: dict[str, Any] = {"LSTM": fastrnn.LSTM, "GRU": fastrnn.GRU, "RNN": fastrnn.RNN}
 
 
 class Runner:
@@ -24,6 +24,7 @@ class Runner:
     """
 
     name = ""
+    call: Callable[[Any], Any]  # x to y, both in its own form; the next call may overwrite y
 
     def __init__(self, case: Case) -> None:
         self.case = case
@@ -35,10 +36,6 @@ class Runner:
 
     def enter(self) -> None:
         """Before some calls: sets what is global in the runtime."""
-
-    def call(self, x: Any) -> Any:
-        """Return y, in the runtime's own form, which the next call may overwrite."""
-        raise NotImplementedError
 
     def to_numpy(self, y: Any) -> Array:
         """Return a copy."""
@@ -53,7 +50,11 @@ class Fastrnn(Runner):
         super().__init__(case)
         self.layer = LAYERS[case.cell].from_state_dict(weights, **options)
         engine = self.layer.engine
-        self.how = {"engine": engine, "isa": self.layer.isa, "threads": self.layer.threads}
+        self.how: dict[str, Any] = {
+            "engine": engine,
+            "isa": self.layer.isa,
+            "threads": self.layer.threads,
+        }
         isa = f" {self.layer.isa}" if self.layer.isa else ""
         self.name = f"{engine}{isa} threads={self.layer.threads}"
         if not case.carries_state:
@@ -68,7 +69,8 @@ class Fastrnn(Runner):
         return x
 
     def _step(self, x: Array) -> Array:
-        return self.stream.step(x, out=self.out)
+        y: Array = self.stream.step(x, out=self.out)
+        return y
 
     def _sequence(self, x: Array) -> Array:
         y: Array = self.layer(x)[0]

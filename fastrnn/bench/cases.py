@@ -86,11 +86,7 @@ class Case:
 
     @property
     def state_shapes(self) -> dict[str, tuple[int, int, int]]:
-<<<<<<< HEAD
-        """H (L*D, B, P) and, for LSTM, c (L*D, B, H)."""
-=======
         """Shapes of h (L*D, B, P) and, for LSTM, c (L*D, B, H)."""
->>>>>>> bench
         config = self.config
         rows = self.num_layers * config.directions
         widths = {"h": config.output_size, "c": self.hidden_size}

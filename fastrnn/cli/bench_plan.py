@@ -130,7 +130,7 @@ def make_plan(
             work.append(Work(case, stack.weights, ways))
     if not stack.case.bidirectional:
         for size in QUICK_SIZES if quick else SIZES:
-            work.append(Work(Case(stack.case.cell, size, size), None, [{}]))
+            work.append(Work(Case(stack.case.cell, size, size, group="sizes"), None, [{}]))
     return Plan(stack, work, peers, quick)
 
 

@@ -9,7 +9,7 @@ from fastrnn.cli.output import plural, say, say_table
 from fastrnn.plots.tables import OURS, Row, figure, label, runners
 
 BUSY = 1.1  # wall over CPU time: others had the core
-OTHER_SIZES = "grid"  # the group of cases with other hidden sizes
+OTHER_SIZES = "sizes"  # the group of cases with other hidden sizes
 
 
 def say_record(title: str, record: Mapping[str, Any]) -> None:

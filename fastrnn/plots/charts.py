@@ -52,6 +52,13 @@ LOOKS: dict[str, dict[str, Any]] = {
     "torch int8": {"color": SKY, "marker": "*", "linestyle": ":"},
 }
 _OTHER = {"color": YELLOW, "marker": "h"}
+_OTHER_WAYS = (  # of ours
+    {"marker": "s", "linestyle": "--"},
+    {"marker": "^", "linestyle": "-."},
+    {"marker": "D", "linestyle": ":"},
+    {"marker": "v", "linestyle": (0, (6, 2, 1, 2, 1, 2))},
+    {"marker": "P", "linestyle": (0, (1, 3))},
+)
 _DASHES = ("-", "--", "-.", ":", (0, (1, 3)), (0, (6, 2, 1, 2, 1, 2)))
 _LIMIT: dict[str, Any] = {"color": "#999999", "linestyle": (0, (4, 3)), "linewidth": 1.2}
 
@@ -88,7 +95,11 @@ def _time_by(rows: Sequence[Row], key: str, name: str) -> Figure | None:
 @styled
 def fraction_of_limit(rows: Sequence[Row]) -> Figure | None:
     """How near each way to run comes to the machine's limit, against batch."""
-    of_limit = [row for row in rows if row.get("limit_fraction") and row["runner"] not in ROUGH]
+    of_limit = [  # the limit is one core's, for float32
+        row
+        for row in rows
+        if row.get("limit_fraction") and row["runner"] not in ROUGH and row["threads"] == 1
+    ]
     panels = [
         (title, _lines(of, "batch", lambda row: 100 * float(row["limit_fraction"])))
         for title, of in _families(of_limit, "batch")
@@ -154,8 +165,9 @@ def _lines(rows: Iterable[Row], key: str, value: Callable[[Row], float]) -> Seri
             if runner == OURS and len(ways) > 1:
                 number = ways.index(way)
                 name = f"{name} {way}"
-                look |= {"linestyle": _DASHES[number % len(_DASHES)]}
-                look |= {"linewidth": 1.3, "markersize": 3} if number else {}
+                if number:
+                    look |= {"linewidth": 1.3, "markerfacecolor": "white"}
+                    look |= _OTHER_WAYS[(number - 1) % len(_OTHER_WAYS)]
             xs = sorted(values)
             series[name] = (xs, [values[x] for x in xs], look)
     return series
@@ -202,7 +214,9 @@ def _log_axis(axes: Axes, which: str, ticks: Sequence[float] | None = None) -> N
         axis.set_major_locator(FixedLocator(list(ticks)))
     else:
         low, high = axis.get_view_interval()
-        axis.set_major_locator(LogLocator(10, (1, 2, 5) if high < 300 * low else (1,), numticks=20))
+        axis.set_major_locator(
+            LogLocator(10, (1, 2, 5) if high < 1000 * low else (1,), numticks=20)
+        )
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}"))
     axis.set_minor_formatter(NullFormatter())
     if ticks is not None:
@@ -251,12 +265,11 @@ def latency_histograms(latency: Sequence[Mapping[str, Any]]) -> Figure | None:
         edges, counts = entry["histogram"]["edges_us"], np.array(entry["histogram"]["counts"])
         axes.stairs(counts, edges, fill=True, color=SKY, baseline=0.7)
         _log_axis(axes, "y")
-        _log_axis(axes, "x")
         axes.set_ylim(0.7, counts.max() * (counts.max() / 0.7) ** 0.5)  # room for words above
-        for name, value in entry["us"].items():
+        for names, value in _close_together(entry["us"], 1.05):
             axes.axvline(value, color=VERMILION, linewidth=1)
             axes.annotate(
-                f"{name} {figure(value)}", (value, 1), (2, -2), xycoords=("data", "axes fraction"),
+                f"{names} {figure(value)}", (value, 1), (2, -2), xycoords=("data", "axes fraction"),
                 textcoords="offset points", rotation=90, va="top", fontsize=7.5, color="#333333",
             )  # fmt: skip
         rate = entry["rate_hz"]
@@ -264,8 +277,20 @@ def latency_histograms(latency: Sequence[Mapping[str, Any]]) -> Figure | None:
         sizes = f"{entry['cell']} H={entry['hidden_size']}"
         axes.set_title(f"{sizes}, one stream, {pace}, {entry['steps']:,} steps")
         axes.set_ylabel("steps")
+    _log_axis(grid[-1, 0], "x")
     grid[-1, 0].set_xlabel("time of one step, µs (wall)")
     return made
+
+
+def _close_together(values: Mapping[str, float], factor: float) -> list[tuple[str, float]]:
+    """Return rising `values` with their names, and those within `factor` of one another as one."""
+    groups: list[tuple[list[str], float]] = []
+    for name, value in values.items():
+        if groups and value <= factor * groups[-1][1]:
+            groups[-1][0].append(name)
+        else:
+            groups.append(([name], value))
+    return [(" to ".join(dict.fromkeys((of[0], of[-1]))), value) for of, value in groups]
 
 
 @styled

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,9 +22,11 @@ LABELS = {
 ROUGH = ("torch int8",)  # with coarser weights: shown, and not what ours is compared with
 TABLE_GROUPS = {
     "file": "This model",
+    "sizes": "Other hidden sizes",
     "models": "Published models",
     "grid": "Grid",
     "deepbench": "DeepBench",
+    "engines": "Engines and instruction sets",
 }
 
 
@@ -64,12 +65,7 @@ def lead(of: Mapping[str, Row]) -> float | None:
     return None if other is None else float(other["ratio"])
 
 
-def geometric_mean(values: Sequence[float]) -> float:
-    """Return the geometric mean of positive `values`."""
-    return math.exp(sum(map(math.log, values)) / len(values))
-
-
-def in_words(row: Row, *, group: bool = False) -> str:
+def in_words(row: Row) -> str:
     """Name a row's case: "LSTM H=128, B=1", or its human name and sizes."""
     sizes = [f"H={row['hidden_size']}"]
     if row["input_size"] != row["hidden_size"]:
@@ -117,27 +113,6 @@ def wide_table(
         line.append("-" if fraction is None else f"{fraction:.0%}")
         lines.append(line)
     return header, lines
-
-
-def summary(rows: Sequence[Row]) -> dict[str, Any] | None:
-    """How the fastest other runner of every case of `rows` compares; None without any.
-
-    Returns
-    -------
-    dict
-        "cases", "geometric_mean" and "worst" of the ratio of its time over ours, "worst_case" in
-        words.
-    """
-    leads = [(ratio, of[OURS]) for of in by_case(rows).values() if (ratio := lead(of)) is not None]
-    if not leads:
-        return None
-    worst, row = min(leads, key=lambda entry: entry[0])
-    return {
-        "cases": len(leads),
-        "geometric_mean": geometric_mean([ratio for ratio, _ in leads]),
-        "worst": worst,
-        "worst_case": in_words(row),
-    }
 
 
 def limits_table(limits: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

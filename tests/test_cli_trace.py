@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_files import stack_weights
+from cli_files import block_imports, stack_weights
 
 import fastrnn
 from fastrnn.cli import main
@@ -237,23 +236,6 @@ def test_without_the_extra_figures_are_said_and_a_picture_is_refused(
         "fastrnn: error: --png needs matplotlib: pip install 'fastrnn[plots]'\n",
     )
     assert not picture.exists()
-
-
-def block_imports(monkeypatch, blocked: str) -> None:
-    """As if the package `blocked` were not installed."""
-    import sys
-
-    for name in [*sys.modules]:
-        if name.partition(".")[0] == blocked or name.startswith("fastrnn.plots"):
-            monkeypatch.delitem(sys.modules, name)
-    real = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name.partition(".")[0] == blocked:
-            raise ModuleNotFoundError(f"No module named {blocked!r}", name=blocked)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
 
 
 # What is refused

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,7 @@ RESULTS = ROOT / "bench" / "results"
 PICTURE, PEERS, ROOFLINE, HISTORY = "performance.png", "peers.png", "roofline.png", "history.png"
 PAGE = "report.html"  # too large to be committed
 REPEAT = "pip install -e '.[bench,plots]'\npytest bench --record && python bench/report.py"
+WIDTH = 104  # of README's lines
 BEGIN, END = "<!-- performance: made by bench/report.py -->", "<!-- end -->"
 
 # Cases in README's table: cell, H, B. Those that the record lacks are left out.
@@ -71,23 +74,26 @@ def make_section(record: Record, results: str) -> str:
     grid = [row for row in rows if row["group"] == "grid"]
     shown = _shown(rows)
     machine = record["machine"]
-    header, lines = wide_table(shown)
+    where = f"{machine['cpu']}, {machine['isa']['chosen']}, {record['date'][:10]}"
+    table, code = _markdown_table(*wide_table(shown)), f"```\n{REPEAT}\n```"
     paragraphs = [
         "One step per call from Python, one thread, float32: microseconds per step of all B rows, "
         "medians of interleaved rounds in one process, CPU time. Input and hidden size are equal "
-        f"where one is given. {machine['cpu']}, {machine['isa']['chosen']}, {record['date'][:10]}.",
-        _markdown_table(header, lines),
+        f"where one is given. {_text(where)}.",
+        table,
         _ROUGH_NOTE if any(row["runner"] in ROUGH for row in shown) else "",
         f"![Time per step against hidden size, fastrnn and other runtimes]({results}/{PICTURE})",
         " ".join(filter(None, [*_comparisons(grid), _latency(record.get("latency", []))])),
-        f"{_versions(record)}. `{results}/` has every figure, with quartiles, sequences, "
+        f"{_text(_versions(record))}. `{results}/` has every figure, with quartiles, sequences, "
         "DeepBench's shapes, latency, and the machine's limits, and pictures of "
         f"[the other runtimes]({results}/{PEERS}) and [the roofs]({results}/{ROOFLINE}). To repeat "
         "it on your machine within half an hour (`--quick`: two minutes), and to make a page "
         "and this section of it:",
-        f"```\n{REPEAT}\n```",
+        code,
     ]
-    return "\n\n".join([BEGIN, *filter(None, paragraphs), END])
+    whole = (table, code)
+    wrapped = [text if text in whole else _paragraph(text) for text in paragraphs if text]
+    return "\n\n".join([BEGIN, *wrapped, END])
 
 
 _ROUGH_NOTE = (
@@ -123,7 +129,7 @@ def _comparisons(grid: Sequence[Row]) -> list[str]:
             continue
         least = min(leads, key=leads.__getitem__)
         slower = sum(ratio < 1 for ratio in leads.values())
-        where = in_words(cases[least][OURS])
+        where = _text(in_words(cases[least][OURS]))
         sentences.append(
             f"{subject} ({_span(of)}) the fastest other runtime takes "
             f"{geometric_mean(leads.values()):.2f} times as long in the geometric mean of "
@@ -165,15 +171,20 @@ def _versions(record: Record) -> str:
 
 
 def _markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    bold = [[line[0], f"**{line[1]}**", *line[2:]] for line in lines]
     rule = ["---"] + ["---:"] * (len(header) - 1)
-    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in [header, rule, *bold])
+    cells = [list(map(_text, line)) for line in lines]
+    bold = [[line[0], f"**{line[1]}**", *line[2:]] for line in cells]
+    rows = [list(map(_text, header)), rule, *bold]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _cell(text: str) -> str:
-    """Escape what would end a cell or begin a tag: names come from records."""
-    text = " ".join(text.split())
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
+def _text(words: str) -> str:
+    """Escape what would be more than text in Markdown: names come from records."""
+    return re.sub(r"([\\`|\[\]<>*])", r"\\\1", " ".join(words.split()))
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def replace_section(readme: str, section: str) -> str:

@@ -206,9 +206,8 @@ def test_names_in_a_record_stay_text(report):
     before = Reader(make_page(synthetic_record()))
     assert {tag for tag, _ in Reader(html).tags} == {tag for tag, _ in before.tags}
     section = report.make_section(record, "bench/results")
-    assert "<script" not in section
+    assert not re.search(r"(?<!\\)<script|(?<!\\)\]\(http|(?<!\\)`c", section)
     table = [line for line in section.splitlines() if line.startswith("| ")]
-    assert "](http" not in section
     assert "\n# d" not in section
     columns = {len(re.findall(r"(?<!\\)\|", line)) for line in table}
     assert len(columns) == 1

@@ -213,6 +213,18 @@ def test_maps_show_the_trace_in_one_order_of_units(rng):
             assert (low, high) == (0, 1) if name not in ("cell", "c", "h") else low == -high
 
 
+def test_a_part_of_the_gates(rng):
+    pytest.importorskip("matplotlib")
+    from fastrnn.plots.gates import draw_trace
+
+    weights = stack_weights("", StackConfig("LSTM", 3, 5))
+    traced = fastrnn.LSTM.from_state_dict(weights).trace(rng.standard_normal((7, 3)))
+    figure = draw_trace(traced, "LSTM", title="", show=["c", "forget"], sort="index")
+    first, second = [axes.images[0].get_array() for axes in figure.axes if axes.images]
+    np.testing.assert_array_equal(first, traced["forget"][0, 0].T)
+    np.testing.assert_array_equal(second, traced["c"][0, 0].T)
+
+
 def test_the_same_picture_has_the_same_bytes(make, tmp_path):
     pytest.importorskip("matplotlib")
     model, inputs, _ = make(StackConfig("GRU", 3, 5), 7, 3)
@@ -307,6 +319,7 @@ def test_an_archive_of_arrays_is_refused(make, tmp_path, capsys):
         (["--row", "0", "--steps", "0:5"], "--steps 0:5: expected a part of 0:4"),
         (["--row", "0", "--steps", "3"], "argument --steps: invalid"),
         (["--row", "0", "--layer", "1"], "--layer 1: expected 0 to 0"),
+        (["--row", "0", "--show", "update,c"], "--show c: expected some of reset, update, cand"),
         (["--row", "0", "--nonlinearity", "relu"], "nonlinearity"),
         (["--row", "0", "--png", "model.npz"], "'model.npz', expected it to end in .png"),
     ],

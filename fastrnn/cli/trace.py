@@ -68,6 +68,13 @@ def add_parser(subparsers: Any) -> None:
         help="a GRU with the reset gate before the product (reset_after=False)",
     )
     parser.add_argument("--png", metavar="OUT.png", type=with_suffix(".png"), help="heat maps")
+    parser.add_argument(
+        "--show",
+        metavar="NAME,...",
+        type=lambda names: names.split(","),
+        default=[],
+        help="gates and states to draw, such as forget,c (default all)",
+    )
     parser.add_argument("--sort", choices=ORDERS, default=ORDERS[0], help="units in the heat maps")
     parser.add_argument(
         "--labels", metavar="TEXT", help="a UTF-8 text file: a character for each step of x"
@@ -90,6 +97,9 @@ def run(args: argparse.Namespace) -> int:
     begin, end = _bounds(args.steps, len(x))
     traced = {name: values[layers, :, begin:end] for name, values in traced.items()}
     cell = type(layer).__name__
+    for name in args.show:
+        if name not in traced:
+            raise CommandError(f"--show {name}: expected some of {', '.join(traced)}", USAGE)
     if args.png:
         row = "" if args.row is None else f", row {args.row}"
         where = f"{Path(args.file).name} {args.stack}".rstrip()
@@ -101,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
             first_step=begin,
             layer_numbers=layers,
             labels=text[begin:end],
+            show=args.show,
         )
         write_png(figure, args.png)
     parts = [

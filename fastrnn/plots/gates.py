@@ -14,14 +14,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fastrnn.plots.style import BLUE, DIVERGING, SEQUENTIAL, VERMILION, styled
+from fastrnn.plots.style import BLUE, DIVERGING, DPI, SEQUENTIAL, VERMILION, styled
 from fastrnn.retention import RETAINING_GATE, unit_order
 
 Array = npt.NDArray[Any]
 
 WIDTH = 9.0  # inches, as all below
 _LEFT, _MAP, _BAR = 0.85, 7.2, 0.12
-_PANEL, _GAP, _GROUP, _TOP, _BOTTOM = 1.05, 0.14, 0.36, 0.3, 0.55
+_NORM, _GAP, _GROUP, _TOP, _BOTTOM = 0.95, 0.14, 0.36, 0.3, 0.55
+_LEAST, _MOST = 0.95, 2.0  # height of a map: a pixel for each unit between them
 _MOST_LABELS = 130  # characters that fit beside one another under the last panel
 
 _SIGNED = {"cell", "candidate", "h", "c"}
@@ -49,6 +50,7 @@ def draw_trace(
     first_step: int = 0,
     layer_numbers: Sequence[int] | None = None,
     labels: Sequence[str] = (),
+    show: Sequence[str] = (),
 ) -> Figure:
     """Draw every gate and state of every layer and direction over one time axis.
 
@@ -67,12 +69,16 @@ def draw_trace(
         What to call the L layers, if not 0, 1, 2...
     labels : sequence of str, optional
         A character for each step, shown if they fit.
+    show : sequence of str, optional
+        Which of the gates and states get a heat map; all if empty.
     """
     layers, directions, steps, _ = traced["h"].shape
     names = [name for name in _NAMES if name in traced]
     groups = [(layer, direction) for layer in range(layers) for direction in range(directions)]
-    panels = len(names) + 1
-    height = _TOP + _BOTTOM + len(groups) * (_GROUP + panels * (_PANEL + _GAP)) - _GAP
+    shown = [name for name in names if not show or name in show]
+    panels = {name: _map_height(traced[name].shape[-1]) for name in shown} | {"norm": _NORM}
+    group_height = _GROUP + sum(panels.values()) + _GAP * len(panels)
+    height = _TOP + _BOTTOM + len(groups) * group_height - _GAP
     figure = Figure(figsize=(WIDTH, height))
     figure.text(0.1 / WIDTH, 1 - 0.12 / height, title, va="top", fontsize=11, weight="bold")
     at = height - _TOP
@@ -85,16 +91,16 @@ def draw_trace(
         figure.text(
             _LEFT / WIDTH, (at + 0.06) / height, f"{name}: {_order_in_words(one, cell, sort)}"
         )
-        for gate, values in [*one.items(), ("norm", None)]:
-            at -= _PANEL
-            place = (_LEFT / WIDTH, at / height, _MAP / WIDTH, _PANEL / height)
+        for gate, panel in panels.items():
+            at -= panel
+            place = (_LEFT / WIDTH, at / height, _MAP / WIDTH, panel / height)
             axes = figure.add_axes(place, sharex=shared)
             shared = shared or axes
-            if values is None:
+            if gate == "norm":
                 _draw_norms(axes, one, first_step)
             else:
                 order = unit_order(*_sorted_by(one, cell, sort, gate))
-                _draw_map(figure, axes, gate, values[:, order], first_step, height)
+                _draw_map(figure, axes, gate, one[gate][:, order], first_step)
             axes.set_ylabel(_NAMES.get(gate, "norm"))
             axes.yaxis.set_label_coords(-0.055, 0.5)
             axes.tick_params(axis="x", labelbottom=False, length=0)
@@ -124,9 +130,11 @@ def _order_in_words(one: Mapping[str, Array], cell: str, sort: str) -> str:
     return f"{one[state].shape[1]} units, {how}"
 
 
-def _draw_map(
-    figure: Figure, axes: Axes, gate: str, values: Array, first_step: int, height: float
-) -> None:
+def _map_height(units: int) -> float:
+    return min(_MOST, max(_LEAST, units / DPI))
+
+
+def _draw_map(figure: Figure, axes: Axes, gate: str, values: Array, first_step: int) -> None:
     """Draw values (T, H) with time to the right and units downwards."""
     steps, units = values.shape
     if gate in _SIGNED:
@@ -146,7 +154,7 @@ def _draw_map(
     axes.set_yticks([0, units])
     axes.set_yticklabels(["0", str(units)])
     box = axes.get_position()
-    bar = figure.add_axes((box.x1 + 0.1 / WIDTH, box.y0, _BAR / WIDTH, _PANEL / height))
+    bar = figure.add_axes((box.x1 + 0.1 / WIDTH, box.y0, _BAR / WIDTH, box.height))
     colourbar = figure.colorbar(image, cax=bar)
     colourbar.set_ticks([low, (low + high) / 2, high])
     colourbar.set_ticklabels([f"{tick:.3g}" for tick in (low, (low + high) / 2, high)])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import json
 import re
 import sys
 import textwrap
@@ -66,6 +67,19 @@ def read_records(results: Path) -> list[Record]:
     if not records:
         sys.exit(f"{results}: no record; pytest bench --record makes one")
     return sorted(records, key=lambda record: record["date"])
+
+
+def read_instructions(results: Path) -> list[dict[str, Any]]:
+    """Return the counts that instructions.py recorded, as a record has them."""
+    path = results / "instructions.json"
+    if not path.exists():
+        return []
+    compilers = json.loads(path.read_text(encoding="utf-8"))["compilers"]
+    return [
+        {**row, "isa": f"{row['isa']}, {compiler}"}
+        for compiler, found in compilers.items()
+        for row in found["per_step"]
+    ]
 
 
 def make_section(record: Record, results: str) -> str:
@@ -249,7 +263,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         print(*lines, "README.md: run python bench/report.py", sep="\n", file=sys.stderr)
         return 1
-    for path in write_pictures(record, earlier, args.results):
+    whole = {**record, "instructions": read_instructions(args.results)}
+    for path in write_pictures(whole, earlier, args.results):
         print(f"{path}: {path.stat().st_size:,} bytes")
     args.readme.write_text(wanted, encoding="utf-8")
     print(f"{args.readme}: performance section of {record['date']}")

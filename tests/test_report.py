@@ -319,6 +319,18 @@ def test_the_section_is_written_and_checked(report, checkout, tmp_path, capsys):
     assert {p.name: p.read_bytes() for p in (tmp_path / "bench" / "results").iterdir()} == first
 
 
+def test_instructions_are_on_the_page(report, checkout, tmp_path):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
+    results = tmp_path / "bench" / "results"
+    counts = {"id": "GRU I=1 H=1 B=1 T=1", "isa": "avx2", "per_step": 54321.0}
+    table = {"compilers": {"gcc 0": {"flags": "", "per_step": [counts]}}}
+    (results / "instructions.json").write_text(json.dumps(table))
+    assert report.main(checkout) == 0
+    lines = Reader((results / report.PAGE).read_text("utf-8")).lines
+    assert ["GRU I=1 H=1 B=1 T=1", "avx2, gcc 0", "54,321"] in lines
+
+
 def test_a_figure_that_changes_fails_the_check(report, checkout, tmp_path, capsys):
     readme, (path,) = tmp_path / "README.md", (tmp_path / "bench" / "results").iterdir()
     record = json.loads(path.read_text())
@@ -340,7 +352,7 @@ def test_the_newest_record_is_reported(report, checkout, tmp_path):
         synthetic_record("0.0.2", "2003-01-01T00:00:00Z"), results / "0.0.2-synthetic.json"
     )
     shutil.copy(results / "0.0.1-synthetic.json", results / "9-another.json")
-    (results / "instructions.json").write_text("[]")  # not a record
+    (results / "instructions.json").write_text("{}")  # not a record
     *_, newest = report.read_records(results)
     assert newest["fastrnn"] == "0.0.2"
     assert "2003-01-01" in report.make_section(newest, "bench/results")

@@ -89,11 +89,12 @@ def make_page(record: Record, earlier: Sequence[Record] = (), *, title: str = ""
         f"{machine['cpu']}, {machine['isa']['chosen']}, {record['date']}, "
         f"fastrnn {record['fastrnn']}{commit}"
     )
-    return _template().render(
+    page: str = _template().render(
         title=title or f"fastrnn {record['fastrnn']} on {machine['cpu']}",
         subtitle=subtitle,
         sections=[section for section in sections if section.pictures or section.tables],
     )
+    return page
 
 
 @cache
@@ -241,7 +242,7 @@ def _cost(value: Any) -> str:
 
 
 def _instructions(instructions: Sequence[Any]) -> Section:
-    lines = [[row["id"], row["isa"], f"{row['per_step']:,}"] for row in instructions]
+    lines = [[row["id"], row["isa"], f"{row['per_step']:,.0f}"] for row in instructions]
     tables = [Table(["case", "ISA", "instructions per step"], lines, kind="plain")] if lines else []
     return Section("Instructions", (), [], tables)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,14 +21,21 @@ totals: 1230
 
 
 @pytest.fixture
-def instructions(monkeypatch, tmp_path):
-    """bench/instructions.py, with a table of its own."""
+def as_it_is(monkeypatch):
+    """bench/instructions.py."""
     if not BENCH.is_dir():
         pytest.skip("a source distribution has no bench/")
     spec = importlib.util.spec_from_file_location("instructions", BENCH / "instructions.py")
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(__import__("sys").modules, "instructions", module)
+    monkeypatch.setitem(sys.modules, "instructions", module)  # where its dataclass looks
     spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def instructions(as_it_is, monkeypatch, tmp_path):
+    """It, with a table of its own, and a compiler."""
+    module = as_it_is
     monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(module, "TABLE", tmp_path / "instructions.json")
     monkeypatch.setattr(module, "flags", lambda: ["-O3"])
@@ -117,14 +125,8 @@ def test_a_dump_s_count_is_per_step(instructions):
     assert instructions.parse_dump(DUMP.replace("Client Request", "Program termination")) is None
 
 
-def test_the_flags_are_setup_py_s():
-    spec = importlib.util.spec_from_file_location("instructions_", BENCH / "instructions.py")
-    module = importlib.util.module_from_spec(spec)
-    import sys
-
-    sys.modules["instructions_"] = module
-    spec.loader.exec_module(module)
-    assert "-ffp-contract=off" in module.flags()
+def test_the_flags_are_setup_py_s(as_it_is):
+    assert "-ffp-contract=off" in as_it_is.flags()
 
 
 def test_the_committed_table_is_whole(instructions):

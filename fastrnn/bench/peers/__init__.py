@@ -88,4 +88,5 @@ def inference_mode() -> contextlib.AbstractContextManager[Any]:
         return contextlib.nullcontext()
     import torch
 
-    return torch.inference_mode()
+    mode: contextlib.AbstractContextManager[Any] = torch.inference_mode()
+    return mode

@@ -111,8 +111,8 @@ def make_section(record: Record, results: str) -> str:
 
 
 _ROUGH_NOTE = (
-    "torch int8 is torch's dynamic quantization: a quarter of the bytes, and coarser outputs (by up "
-    "to 0.05 in the root mean square). It does not count as the fastest other runtime, here and "
+    "torch int8 is torch's dynamic quantization: a quarter of the bytes and coarser outputs, by up "
+    "to 0.05 in the root mean square. It does not count as the fastest other runtime, here and "
     "below."
 )
 

@@ -266,6 +266,7 @@ def latency_histograms(latency: Sequence[Mapping[str, Any]]) -> Figure | None:
         axes.stairs(counts, edges, fill=True, color=SKY, baseline=0.7)
         _log_axis(axes, "y")
         axes.set_ylim(0.7, counts.max() * (counts.max() / 0.7) ** 0.5)  # room for words above
+        axes.yaxis.set_major_locator(FixedLocator([1, *_powers_of_ten(counts.max())]))
         for names, value in _close_together(entry["us"], 1.05):
             axes.axvline(value, color=VERMILION, linewidth=1)
             axes.annotate(
@@ -280,6 +281,10 @@ def latency_histograms(latency: Sequence[Mapping[str, Any]]) -> Figure | None:
     _log_axis(grid[-1, 0], "x")
     grid[-1, 0].set_xlabel("time of one step, µs (wall)")
     return made
+
+
+def _powers_of_ten(most: float) -> list[int]:
+    return [10**k for k in range(1, int(np.log10(most)) + 1)]
 
 
 def _close_together(values: Mapping[str, float], factor: float) -> list[tuple[str, float]]:

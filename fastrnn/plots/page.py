@@ -152,7 +152,9 @@ def _comparison(rows: Sequence[Row]) -> list[str]:
         ("One step per call", [row for row in rows if row["steps"] == 1]),
         ("Several steps per call", [row for row in rows if row["steps"] > 1]),
     ):
-        leads = {case: ratio for case, each in by_case(of).items() if (ratio := lead(each))}
+        leads = {
+            in_words(each[OURS]): ratio for each in by_case(of).values() if (ratio := lead(each))
+        }
         if len(leads) > 1:
             least = min(leads, key=leads.__getitem__)
             lines.append(

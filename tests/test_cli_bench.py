@@ -222,19 +222,31 @@ def test_a_peer_is_measured_beside_ours(capsys):
     assert record["versions"]["torch"]
 
 
-@pytest.mark.usefixtures("hasty")
-def test_a_peer_that_computes_something_else_is_1_in_one_line(monkeypatch, capsys):
-    def differ(*args, **options):
-        raise AssertionError("\nNot equal to tolerance\nLSTM: onnxruntime\nMismatched: 3\nx: 1")
+@pytest.mark.usefixtures("hasty", "torch")
+@pytest.mark.parametrize(
+    ("liar", "code"), [("torch", 1), ("torch int8", 0), ("fastrnn engine=blas", 1)]
+)
+def test_who_computes_something_else_is_left_out_and_named(liar, code, monkeypatch, capsys):
+    real = bench_plan.measure_case
 
-    monkeypatch.setattr(bench_plan, "measure_case", differ)
-    assert main(["bench", *SMALL, *HASTE]) == 1
+    def measure_case(case, weights, *, layer_options, peers, **options):
+        if liar in peers or (liar[0] == "f" and {"engine": "blas"} in layer_options):
+            raise AssertionError("\nNot equal to tolerance\n\nGRU: off\nMismatched: 3\nx: 1")
+        return real(case, weights, layer_options=layer_options, peers=peers, **options)
+
+    monkeypatch.setattr(bench_plan, "measure_case", measure_case)
+    argv = [*SMALL, *HASTE, "--peer", "torch", "--peer", "torch int8", "--batch", "1"]
+    assert main(["bench", *argv, "--steps", "1", "--json"]) == code
     out, err = capsys.readouterr()
-    assert out == ""
-    assert err == (
-        "fastrnn: error: outputs differ from fastrnn's: "
-        "Not equal to tolerance; LSTM: onnxruntime; Mismatched: 3\n"
+    record = json.loads(out)
+    said = (
+        f"{liar}: left out, not the same outputs: Not equal to tolerance; GRU: off; Mismatched: 3"
     )
+    assert f"fastrnn: {said}\n" in err
+    assert {entry["runner"] for entry in record["differing"]} == {liar}
+    left = {row["runner"] for row in record["cases"] if row["group"] == "file"}
+    assert left == {"fastrnn", "torch", "torch int8"} - {liar}
+    assert ("blas threads=1" in ways_of(record)) is (liar[0] != "f")
 
 
 # What stops it

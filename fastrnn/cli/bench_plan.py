@@ -163,17 +163,14 @@ def measure(plan: Plan, seconds: float, progress: Callable[[int, int], object]) 
         limits[isa] = measure_limits(isa, quick=True)
         done += PARTS
     rows: list[dict[str, Any]] = []
+    differing: list[dict[str, Any]] = []
     for work in plan.work:
         part(0)
-        rows += measure_case(
-            work.case,
-            work.weights,
-            layer_options=work.layer_options,
-            peers=plan.peers,
-            seconds=seconds,
-            limits=limits,
-            progress=part,
+        found, problems = _measure_those_that_agree(
+            work, plan.peers, seconds=seconds, limits=limits, progress=part
         )
+        rows += found
+        differing += problems
         done += PARTS
     latency = []
     if not stack.case.bidirectional:
@@ -191,7 +188,53 @@ def measure(plan: Plan, seconds: float, progress: Callable[[int, int], object]) 
         "limits": {isa: limits_as_json(found) for isa, found in limits.items()},
         "cases": rows,
         "latency": latency,
+        "differing": differing,
     }
+
+
+def _measure_those_that_agree(
+    work: Work, peers: Sequence[str], **options: Any
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the rows of `work`, and who was left out since its outputs are not as ours."""
+    try:
+        rows = measure_case(
+            work.case, work.weights, layer_options=work.layer_options, peers=peers, **options
+        )
+        return rows, []
+    except AssertionError:
+        pass  # somebody's: below, one by one
+    first, *others = work.layer_options
+    layers: list[Mapping[str, Any]] = [first]
+    agreeing: list[str] = []
+    differing: list[dict[str, Any]] = []
+    ways: list[tuple[str, Sequence[Mapping[str, Any]], Sequence[str]]] = [
+        *((f"fastrnn {_in_words(layer)}", [first, layer], ()) for layer in others),
+        *((peer, [first], [peer]) for peer in peers),
+    ]
+    for name, two, one in ways:
+        try:
+            measure_case(
+                work.case,
+                work.weights,
+                layer_options=two,
+                peers=one,
+                seconds=0,
+                limits=options["limits"],
+                rounds=(1, 1),
+            )
+        except AssertionError as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            reason = "; ".join(lines[:3])
+            differing.append({"id": work.case.id, "runner": name, "reason": reason})
+        else:
+            layers += two[1:]
+            agreeing += one
+    rows = measure_case(work.case, work.weights, layer_options=layers, peers=agreeing, **options)
+    return rows, differing
+
+
+def _in_words(layer: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in layer.items())
 
 
 def limits_as_json(limits: Limits) -> dict[str, Any]:

@@ -221,6 +221,7 @@ def write_pictures(record: Record, earlier: Sequence[Record], results: Path) -> 
     """Write the page, and the figures that stand alone; return their paths."""
     from fastrnn.plots import charts
     from fastrnn.plots.page import make_page
+    from fastrnn.plots.roofline import roofline
     from fastrnn.plots.style import write_png
 
     rows = record.get("cases", [])
@@ -228,7 +229,7 @@ def write_pictures(record: Record, earlier: Sequence[Record], results: Path) -> 
     figures = {
         PICTURE: charts.time_by_size(grid),
         PEERS: charts.peers_side_by_side(_shown(rows)),
-        ROOFLINE: charts.roofline(record),
+        ROOFLINE: roofline(record),
         HISTORY: charts.history([*earlier, record]),
     }
     written = []

@@ -84,7 +84,7 @@ def test_the_record_has_every_engine_batch_and_step(tmp_path, capsys, monkeypatc
     other = [row["hidden_size"] for row in record["cases"] if row["group"] == "sizes"]
     assert other == [8, 16]
     assert all(row["us_per_step"] > 0 for row in record["cases"])
-    assert list(record["limits"]) == isas
+    assert set(record["limits"]) == set(isas)
     (latency,) = record["latency"]
     assert latency["rate_hz"] is None
     path = tmp_path / "record.json"

@@ -259,17 +259,19 @@ def test_the_fraction_of_the_limit_is_of_what_it_limits():
 def test_records_that_have_nothing_to_draw():
     pytest.importorskip("matplotlib")
     from fastrnn.plots import charts
+    from fastrnn.plots.latency import latency_histograms
+    from fastrnn.plots.roofline import roofline
 
     alone = case_rows("LSTM", 128, 1, 1, runners=())
     for draw in (charts.time_by_batch, charts.time_by_size, charts.fraction_of_limit,
-                 charts.peers_side_by_side, charts.latency_histograms):  # fmt: skip
+                 charts.peers_side_by_side, latency_histograms):  # fmt: skip
         assert draw([]) is None
     assert charts.time_by_batch(alone) is None
     assert charts.peers_side_by_side(alone) is None
     assert charts.history([synthetic_record()]) is None
     record = synthetic_record()
     del record["limits"]
-    assert charts.roofline(record) is None
+    assert roofline(record) is None
 
 
 def test_history_is_in_the_order_of_dates():

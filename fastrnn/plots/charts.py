@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator
 
 from fastrnn.plots.style import (
     BLACK,
     BLUE,
+    CHART_WIDTH,
     GREEN,
     GREY,
     ORANGE,
@@ -20,24 +19,22 @@ from fastrnn.plots.style import (
     SKY,
     VERMILION,
     YELLOW,
+    log_axis,
     styled,
 )
 from fastrnn.plots.tables import (
     OURS,
-    ROUGH,
     Record,
     Row,
-    binary_size,
     by_case,
-    figure,
     in_words,
+    is_limited,
     label,
     runners,
 )
 
 T = TypeVar("T")
 
-WIDTH = 8.6  # inches
 PANELS_PER_CELL = 2
 
 # A runner looks the same in every picture.
@@ -84,7 +81,7 @@ def _time_by(rows: Sequence[Row], key: str, name: str) -> Figure | None:
     panels = []
     for title, of in families:
         series = _lines(of, key, lambda row: float(row["us_per_step"]))
-        limits = {row[key]: row["limit_us"] for row in of if row.get("limit_us")}
+        limits = {row[key]: row["limit_us"] for row in reversed(of) if row.get("limit_us")}
         if limits:
             xs = sorted(limits)
             series["this machine's limit"] = (xs, [limits[x] for x in xs], _LIMIT)
@@ -95,11 +92,7 @@ def _time_by(rows: Sequence[Row], key: str, name: str) -> Figure | None:
 @styled
 def fraction_of_limit(rows: Sequence[Row]) -> Figure | None:
     """How near each way to run comes to the machine's limit, against batch."""
-    of_limit = [  # the limit is one core's, for float32
-        row
-        for row in rows
-        if row.get("limit_fraction") and row["runner"] not in ROUGH and row["threads"] == 1
-    ]
+    of_limit = [row for row in rows if is_limited(row)]
     panels = [
         (title, _lines(of, "batch", lambda row: 100 * float(row["limit_fraction"])))
         for title, of in _families(of_limit, "batch")
@@ -182,7 +175,9 @@ def _panels(
     names = list(dict.fromkeys(name for _, series in panels for name in series))
     legend_lines = -(-len(names) // 4)
     height = 0.35 + 0.19 * legend_lines + 2.9 * lines
-    made = Figure(figsize=(WIDTH if columns > 1 else 0.72 * WIDTH, height), layout="constrained")
+    made = Figure(
+        figsize=(CHART_WIDTH if columns > 1 else 0.72 * CHART_WIDTH, height), layout="constrained"
+    )
     grid = made.subplots(lines, columns, squeeze=False, sharey=log_y)
     handles: dict[str, Any] = {}
     for number, (title, series) in enumerate(panels):
@@ -190,9 +185,9 @@ def _panels(
         for name, (xs, ys, look) in series.items():
             (handles[name],) = axes.plot(xs, ys, label=name, **look)
         axes.set_title(title)
-        _log_axis(axes, "x", sorted({x for xs, _, _ in series.values() for x in xs}))
+        log_axis(axes, "x", sorted({x for xs, _, _ in series.values() for x in xs}))
         if log_y:
-            _log_axis(axes, "y")
+            log_axis(axes, "y")
         if number % columns == 0:
             axes.set_ylabel(y_name)
         if number // columns == lines - 1 or number + columns >= len(panels):
@@ -206,23 +201,6 @@ def _panels(
     return made
 
 
-def _log_axis(axes: Axes, which: str, ticks: Sequence[float] | None = None) -> None:
-    """Make an axis logarithmic, labelled with plain numbers: every one of `ticks` that has room."""
-    getattr(axes, f"set_{which}scale")("log")
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    if ticks is not None:
-        axis.set_major_locator(FixedLocator(list(ticks)))
-    else:
-        low, high = axis.get_view_interval()
-        axis.set_major_locator(
-            LogLocator(10, (1, 2, 5) if high < 1000 * low else (1,), numticks=20)
-        )
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}"))
-    axis.set_minor_formatter(NullFormatter())
-    if ticks is not None:
-        axis.set_minor_locator(FixedLocator([]))
-
-
 @styled
 def peers_side_by_side(rows: Sequence[Row], most: int = 12) -> Figure | None:
     """How many times as long as fastrnn each other runner takes, case by case."""
@@ -232,7 +210,7 @@ def peers_side_by_side(rows: Sequence[Row], most: int = 12) -> Figure | None:
     others = [
         runner for runner in runners(r for of in cases for r in of.values()) if runner != OURS
     ]
-    made = Figure(figsize=(WIDTH, 1.2 + 0.34 * len(cases)), layout="constrained")
+    made = Figure(figsize=(CHART_WIDTH, 1.2 + 0.34 * len(cases)), layout="constrained")
     axes = made.subplots()
     for runner in others:
         look = LOOKS.get(runner, _OTHER)
@@ -244,121 +222,13 @@ def peers_side_by_side(rows: Sequence[Row], most: int = 12) -> Figure | None:
     axes.axvline(1, color=BLUE, linewidth=2.4, label="fastrnn", zorder=1)
     axes.set_yticks(range(len(cases)), [in_words(of[OURS]) for of in cases])
     axes.set_ylim(len(cases) - 0.5, -0.5)
-    _log_axis(axes, "x")
+    log_axis(axes, "x")
     low, high = axes.get_xlim()
     ticks = [t for t in (0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500) if low <= t <= high]
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.set_xlabel("time per step over fastrnn's (right of 1: slower than fastrnn)")
     made.legend(loc="outside upper center", ncols=4)
     return made
-
-
-@styled
-def latency_histograms(latency: Sequence[Mapping[str, Any]]) -> Figure | None:
-    """How long single steps take, as counts on two log axes, with the percentiles marked."""
-    shown = [entry for entry in latency if sum(entry["histogram"]["counts"])]
-    if not shown:
-        return None
-    made = Figure(figsize=(WIDTH, 0.4 + 2.3 * len(shown)), layout="constrained")
-    grid = made.subplots(len(shown), 1, squeeze=False, sharex=True)
-    for axes, entry in zip(grid[:, 0], shown, strict=True):
-        edges, counts = entry["histogram"]["edges_us"], np.array(entry["histogram"]["counts"])
-        axes.stairs(counts, edges, fill=True, color=SKY, baseline=0.7)
-        _log_axis(axes, "y")
-        axes.set_ylim(0.7, counts.max() * (counts.max() / 0.7) ** 0.5)  # room for words above
-        axes.yaxis.set_major_locator(FixedLocator([1, *_powers_of_ten(counts.max())]))
-        for names, value in _close_together(entry["us"], 1.05):
-            axes.axvline(value, color=VERMILION, linewidth=1)
-            axes.annotate(
-                f"{names} {figure(value)}", (value, 1), (2, -2), xycoords=("data", "axes fraction"),
-                textcoords="offset points", rotation=90, va="top", fontsize=7.5, color="#333333",
-            )  # fmt: skip
-        rate = entry["rate_hz"]
-        pace = f"{rate:g} steps a second" if rate else "one step after the other"
-        sizes = f"{entry['cell']} H={entry['hidden_size']}"
-        axes.set_title(f"{sizes}, one stream, {pace}, {entry['steps']:,} steps")
-        axes.set_ylabel("steps")
-    _log_axis(grid[-1, 0], "x")
-    grid[-1, 0].set_xlabel("time of one step, µs (wall)")
-    return made
-
-
-def _powers_of_ten(most: float) -> list[int]:
-    return [10**k for k in range(1, int(np.log10(most)) + 1)]
-
-
-def _close_together(values: Mapping[str, float], factor: float) -> list[tuple[str, float]]:
-    """Return rising `values` with their names, and those within `factor` of one another as one."""
-    groups: list[tuple[list[str], float]] = []
-    for name, value in values.items():
-        if groups and value <= factor * groups[-1][1]:
-            groups[-1][0].append(name)
-        else:
-            groups.append(([name], value))
-    return [(" to ".join(dict.fromkeys((of[0], of[-1]))), value) for of, value in groups]
-
-
-@styled
-def roofline(record: Record) -> Figure | None:
-    """Achieved GFLOP/s against flops per byte of weights, under the roofs that were measured."""
-    isa = record["machine"]["isa"]["chosen"]
-    limits = record.get("limits", {}).get(isa)
-    ours = [of[OURS] for of in by_case(record.get("cases", [])).values()]
-    ours = [row for row in ours if row["steps"] == 1 and row.get("isa") == isa]
-    if not limits or not ours:
-        return None
-    levels = _levels(limits["bandwidth"])
-    made = Figure(figsize=(WIDTH, 4.6), layout="constrained")
-    axes = made.subplots()
-    x = np.array([row["gflops"] / row["gb_per_s"] for row in ours])
-    span = np.geomspace(min(x.min(), 0.5) / 1.3, max(x.max(), 8) * 1.3, 200)
-    colours = (GREEN, BLUE, ORANGE, VERMILION)
-    for (size, speed), colour in zip(levels, colours, strict=False):
-        name = f"reads of {binary_size(size)}: {speed:.0f} GB/s"
-        below = span[speed * span <= limits["gflops"]]
-        axes.plot(below, speed * below, color=colour, label=name)
-    axes.axhline(limits["gflops"], color=BLACK, linewidth=1.2)
-    axes.annotate(
-        f"{limits['gflops']:.0f} GFLOP/s: multiply-adds, {isa}, one core",
-        (span[-1], limits["gflops"]), (0, 3), textcoords="offset points", ha="right", fontsize=8,
-    )  # fmt: skip
-    for cell, marker in (("LSTM", "o"), ("GRU", "^"), ("RNN", "s")):
-        for row, at in zip(ours, x, strict=True):
-            if row["cell"] == cell:
-                nearest = _nearest_level(1e9 * row["gb_per_s"] * row["us_per_step"] / 1e6, levels)
-                axes.plot(
-                    at, row["gflops"], marker, color=colours[nearest], markersize=6,
-                    markeredgecolor="white", markeredgewidth=0.6,
-                )  # fmt: skip
-        if any(row["cell"] == cell for row in ours):
-            axes.plot([], [], marker, color=GREY, linestyle="none", label=cell)
-    _log_axis(axes, "x")
-    _log_axis(axes, "y")
-    axes.set_xlim(span[0], span[-1])
-    axes.set_xlabel("flops per byte of weights read (grows with the batch)")
-    axes.set_ylabel("GFLOP/s")
-    axes.legend(
-        loc="lower right",
-        title="a point is one step of one case, in the colour of the roof of its weights' size",
-        title_fontsize=8,
-        ncols=2,
-    )
-    return made
-
-
-def _levels(bandwidth: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
-    """Pick at most four working sets, from the first cache to memory, of those measured."""
-    measured = [(float(size), float(speed)) for size, speed in bandwidth]
-    picked = []
-    for target in (16 << 10, 256 << 10, 4 << 20, 256 << 20):
-        nearest = min(measured, key=lambda entry: abs(np.log(entry[0] / target)))
-        if nearest not in picked:
-            picked.append(nearest)
-    return picked
-
-
-def _nearest_level(size: float, levels: Sequence[tuple[float, float]]) -> int:
-    return int(np.argmin([abs(np.log(size / level)) for level, _ in levels]))
 
 
 @styled
@@ -375,7 +245,7 @@ def history(records: Sequence[Record], most: int = 8) -> Figure | None:
     names = _spread([name for name in newest if sum(name in of for of in times) > 1], most)
     if not names:
         return None
-    made = Figure(figsize=(WIDTH, 4.2), layout="constrained")
+    made = Figure(figsize=(CHART_WIDTH, 4.2), layout="constrained")
     axes = made.subplots()
     looks = [look for runner, look in LOOKS.items() if runner != "torch int8"]
     for number, name in enumerate(names):
@@ -387,7 +257,7 @@ def history(records: Sequence[Record], most: int = 8) -> Figure | None:
         )  # fmt: skip
     axes.set_xticks(range(len(ordered)), [f"{r['fastrnn']}\n{r['date'][:10]}" for r in ordered])
     axes.set_xlim(-0.4, len(ordered) - 0.6)
-    _log_axis(axes, "y")
+    log_axis(axes, "y")
     axes.set_ylabel("µs per step")
     axes.set_xlabel("version and date of the record")
     made.legend(loc="outside right upper")

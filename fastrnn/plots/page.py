@@ -15,6 +15,8 @@ from matplotlib.figure import Figure
 from fastrnn.bench.timing import geometric_mean
 from fastrnn.machine import in_words as machine_in_words
 from fastrnn.plots import charts
+from fastrnn.plots.latency import latency_histograms
+from fastrnn.plots.roofline import roofline
 from fastrnn.plots.style import svg
 from fastrnn.plots.tables import (
     OURS,
@@ -24,6 +26,7 @@ from fastrnn.plots.tables import (
     by_case,
     figure,
     in_words,
+    is_limited,
     label,
     lead,
     limits_table,
@@ -179,7 +182,7 @@ def _every_row(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
             str(row["rounds"]),
             figure(row["gflops"]),
             figure(row["gb_per_s"]),
-            f"{row['limit_fraction']:.0%}",
+            f"{row['limit_fraction']:.0%}" if is_limited(row) else "-",
             f"{row['ratio']:.2f}",
         ]
         for row in rows
@@ -198,7 +201,7 @@ def _limits(record: Record) -> Section:
     return Section(
         "The machine's limits",
         ["Of one core: the rate of multiply-adds in registers, and of reads by working-set size."],
-        _pictures(("roofline", charts.roofline(record))),
+        _pictures(("roofline", roofline(record))),
         [Table(*limits_table(limits), kind="plain")],
     )
 
@@ -216,7 +219,7 @@ def _latency(latency: Sequence[Any]) -> Section:
     ]
     header = ["one stream", "pace", "steps", *(f"{name}, µs" for name in names)]
     tables = [Table(header, lines, kind="plain")] if lines else []
-    drawn = charts.latency_histograms(latency)
+    drawn = latency_histograms(latency)
     words = ["Wall time of every single step of one stream, as its caller sees it."]
     return Section("Latency", words, _pictures(("histogram of step times", drawn)), tables)
 

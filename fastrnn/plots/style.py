@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
 # Okabe and Ito's palette, told apart with every kind of colour vision. https://jfly.uni-koeln.de/color/
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -19,6 +22,7 @@ GREY = "#666666"
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
 
 DPI = 110
+CHART_WIDTH = 8.6  # inches
 
 _STYLE: Any = {
     "font.family": "DejaVu Sans",  # matplotlib brings it
@@ -66,3 +70,20 @@ def svg(figure: Figure) -> str:
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]
+
+
+def log_axis(axes: Axes, which: str, ticks: Sequence[float] | None = None) -> None:
+    """Make an axis logarithmic, labelled with plain numbers: every one of `ticks` that has room."""
+    getattr(axes, f"set_{which}scale")("log")
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    if ticks is not None:
+        axis.set_major_locator(FixedLocator(list(ticks)))
+    else:
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(
+            LogLocator(10, (1, 2, 5) if high < 1000 * low else (1,), numticks=20)
+        )
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}"))
+    axis.set_minor_formatter(NullFormatter())
+    if ticks is not None:
+        axis.set_minor_locator(FixedLocator([]))

@@ -65,6 +65,11 @@ def lead(of: Mapping[str, Row]) -> float | None:
     return None if other is None else float(other["ratio"])
 
 
+def is_limited(row: Row) -> bool:
+    """Whether the limit, one core's for float32 weights, holds for `row`."""
+    return row["threads"] == 1 and row["runner"] not in ROUGH and bool(row.get("limit_fraction"))
+
+
 def in_words(row: Row) -> str:
     """Name a row's case: "LSTM H=128, B=1", or its human name and sizes."""
     sizes = [f"H={row['hidden_size']}"]

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from instructions import read_table
 from replay import Replay, replayed_time
 from turns import Contest, Turns
 
@@ -126,6 +127,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if path is None:
         return
     record = session.config.stash[record_key]
+    record["instructions"] = [
+        {**row, "compiler": compiler}
+        for compiler, of in read_table().items()
+        for row in of["per_step"]
+    ]
     if path == BY_VERSION:
         path = RESULTS / record_name(record)
     write_record(record, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,8 @@ def run(tmp_path_factory):
     ]
     saved = [f"--benchmark-json={folder}/saved.json", f"--record={folder}/record.json"]
     command = [sys.executable, "-m", "pytest", *chosen, *options, *saved]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    env = {**os.environ, "PYTHONSAFEPATH": "1"}  # the installed package, not the source tree
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     saved = json.loads((folder / "saved.json").read_text())
     return done.stdout, saved, read_record(folder / "record.json")

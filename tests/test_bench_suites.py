@@ -13,7 +13,7 @@ import pytest
 from fastrnn.bench.record import read_record
 
 ROOT = Path(__file__).parent.parent
-CASE = "LSTM I=32 H=32 B=1 T=1"
+CASE = "grid: LSTM I=32 H=32 B=1 T=1"
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def run(tmp_path_factory):
 def test_benchmarks_carry_what_was_measured(run):
     _, saved, _ = run
     ours = saved["benchmarks"][0]
-    assert ours["group"] == f"grid: {CASE}"
+    assert ours["group"] == CASE
     info = ours["extra_info"]
     assert info["ratio"] == 1
     assert {"us_per_step", "us_per_stream_step", "gflops", "gb_per_s", "limit_fraction"} <= set(

@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from instructions import read_table
 from replay import Replay, replayed_time
-from turns import Contest, Turns
+from turns import ASKED, Contest, Turns, listed
 
 from fastrnn.bench.limits import Limits, measure_limits
 from fastrnn.bench.peers import PEERS
@@ -40,6 +41,10 @@ record_key = pytest.StashKey[Record]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("fastrnn")
+    for name, (kind, said) in ASKED.items():
+        group.addoption(
+            f"--{name.replace('_', '-')}", type=listed(kind), help=f"test_cases.py: {said}"
+        )
     group.addoption("--quick", action="store_true", help="a part of everything, in 2 minutes")
     group.addoption(
         "--record",
@@ -65,14 +70,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give a test that asks for `contest` and `runner` those of its module's contests()."""
     if "runner" not in metafunc.fixturenames:
         return
-    contests: Iterable[Contest] = metafunc.module.contests(metafunc.config.getoption("quick"))
+    contests: Iterable[Contest] = metafunc.module.contests(metafunc.config)
     metafunc.parametrize(
         ("contest", "runner"),
         [
             pytest.param(
                 contest,
                 runner,
-                id=f"{contest.title}-{runner}",
+                id=f"{contest.group}-{runner}",
                 marks=pytest.mark.benchmark(group=contest.group, timer=replayed_time),
             )
             for contest in contests
@@ -126,6 +131,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if path is None:
         return
     record = session.config.stash[record_key]
+    record["instructions"] = [
+        {**row, "compiler": compiler}
+        for compiler, of in read_table().items()
+        for row in of["per_step"]
+    ]
     if path == BY_VERSION:
         path = RESULTS / record_name(record)
     write_record(record, path)

@@ -1,37 +1,29 @@
 /* How near the SIMD engine comes to this machine's limit, one thread, best instruction set.
  *
- *     gcc -O3 -march=native -ffp-contract=fast -o step bench/step.c kernels/simd*.c kernels/{cpu,team}.c -lm && ./step
+ *     gcc -O3 -ffp-contract=off -o step bench/step.c kernels/simd*.c kernels/{cpu,team}.c -lm && ./step
  *
  * Limit of a step = max(packed weight bytes / read bandwidth at that working-set size, flops / FMA peak);
  * of a sequence, the x part (weights read once) plus T times the h part. Bandwidth, peak and the
  * engine are timed in turn, round by round, in CPU time of the thread; printed are medians, of the fraction over the
  * rounds' own. A hyperthread busy beside this one costs the engine up to a quarter, and the FMA peak nothing.
  */
-#define _POSIX_C_SOURCE 200809L
+#define _DEFAULT_SOURCE     /* madvise */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 #include "../kernels/simd.h"
-
-#if defined(__AVX512F__)
-#define WIDTH 16
-#define SUMS 24
-#elif defined(__AVX__)
-#define WIDTH 8
-#define SUMS 12
-#else
-#define WIDTH 4
-#define SUMS 12
-#endif
-typedef float vec __attribute__((vector_size(4 * WIDTH)));
 
 #define MIN_ROUNDS 7
 #define MAX_ROUNDS 101
 #define CASE_SECONDS 0.4
 #define SAMPLE_SECONDS 1e-4
+#define READ_UNIT (PROBE_FLOATS * sizeof(float))
 
 static double now(void)
 {
@@ -40,51 +32,17 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static volatile float sink;
-
-/* flops of `count` rounds of independent multiply-adds */
-static double multiply_adds(size_t count)
-{
-    vec sum[SUMS], a, b;
-    for (int j = 0; j < WIDTH; j++)
-        a[j] = 1.0f - 1e-7f * sink, b[j] = 1e-9f;
-#pragma GCC unroll 32
-    for (int i = 0; i < SUMS; i++)
-        sum[i] = b * (float)i;
-    for (size_t k = 0; k < count; k++)
-#pragma GCC unroll 32
-        for (int i = 0; i < SUMS; i++)
-            sum[i] = sum[i] * a + b;
-#pragma GCC unroll 32
-    for (int i = 1; i < SUMS; i++)
-        sum[0] += sum[i];
-    sink = sum[0][0] * 1e-30f;
-    return 2.0 * SUMS * WIDTH * (double)count;
-}
-
-/* reads n bytes, a multiple of 8 vectors */
-static void read_all(const void *p, size_t n)
-{
-    vec sum[8] = {{0}};
-    for (const vec *v = p, *end = v + n / sizeof(vec); v < end; v += 8)
-#pragma GCC unroll 8
-        for (int j = 0; j < 8; j++)
-            sum[j] += v[j];
-    for (int j = 1; j < 8; j++)
-        sum[0] += sum[j];
-    sink = sum[0][0];
-}
-
 typedef struct {
     fr_layer *layer;
     fr_run run;
-    const void *read;       /* timed reads: `bytes` of it */
+    const fr_probe *probe;
+    const float *read;      /* timed reads: `bytes` of it */
     size_t bytes;
 } work;
 
 static void do_run(work *w) { w->layer->run(w->layer, &w->run); }
-static void do_read(work *w) { read_all(w->read, w->bytes); }
-static void do_fma(work *w) { (void)w; multiply_adds(2000); }
+static void do_read(work *w) { w->probe->read(w->read, w->bytes / sizeof *w->read, 4, 1); }
+static void do_fma(work *w) { w->probe->multiply_adds(2000); }
 
 /* seconds of one call, the caches warmed by one before */
 static double once(void (*f)(work *), work *w)
@@ -111,9 +69,15 @@ static double median(double *v, size_t n)
     return v[n / 2];
 }
 
+/* in huge pages where it is worth it, as the engine has its weights */
 static float *floats(size_t n, float scale)
 {
-    float *p = aligned_alloc(64, (n * 4 + 63) / 64 * 64 + 64);
+    size_t unit = n * sizeof(float) >= 2 << 20 ? 2 << 20 : 64, bytes = (n * sizeof(float) / unit + 1) * unit;
+    float *p = aligned_alloc(unit, bytes);
+#if defined(__linux__)
+    if (unit > 64)
+        madvise(p, bytes, MADV_HUGEPAGE);
+#endif
     for (size_t i = 0; i < n; i++)
         p[i] = scale * ((float)rand() / (float)RAND_MAX - 0.5f);
     return p;
@@ -132,22 +96,23 @@ static void measure(fr_isa isa, fr_cell cell, size_t steps, size_t batch, size_t
     float *x = floats(steps * batch * size, 2), *h = floats(batch * size, 1), *c = floats(batch * size, 1);
     float *y = floats(steps * batch * size, 0), *scratch = floats(layer->scratch_bytes(layer, steps, batch) / 4, 0);
     work w = {layer, {.steps = steps, .batch = batch, .x = x, .y = y, .y_stride = size, .h = h, .c = c, .scratch = scratch},
-              NULL, 0};
-    size_t all = layer->packed_bytes / 2048 * 2048;
+              fr_simd_probe(isa), NULL, 0};
+    size_t all = layer->packed_bytes / READ_UNIT * READ_UNIT;
     float *memory = floats(all / 4, 1);
     w.read = memory;
     double flops = 2.0 * (double)(gates * size * size * batch);     /* of the x part, and of the h part */
+    double flops_of_fma = w.probe->multiply_adds(2000);
     double fraction[MAX_ROUNDS], time[MAX_ROUNDS], speed[MAX_ROUNDS], bandwidth[MAX_ROUNDS], start = now();
     size_t n = 0;
     for (; n < MIN_ROUNDS || (n < MAX_ROUNDS && now() - start < CASE_SECONDS); n++) {
-        double per_flop = once(do_fma, &w) / (2.0 * SUMS * WIDTH * 2000), limit;
+        double per_flop = once(do_fma, &w) / flops_of_fma, limit;
         w.bytes = all;
         double read = once(do_read, &w);
         if (steps == 1) {
             limit = fmax(read, 2 * flops * per_flop);
         } else {
             limit = fmax(read / 2, (double)steps * flops * per_flop);
-            w.bytes = all / 2;
+            w.bytes = all / 2 / READ_UNIT * READ_UNIT;
             limit += (double)steps * fmax(once(do_read, &w), flops * per_flop);
         }
         time[n] = once(do_run, &w);

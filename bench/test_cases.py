@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from turns import Contest, Turns, with_peers
+from turns import Contest, Turns, asked_contests, with_peers
 
 from fastrnn.bench.cases import deepbench, grid
 from fastrnn.bench.models import MODELS
 
 
-def contests(quick: bool) -> list[Contest]:
+def contests(config: pytest.Config) -> list[Contest]:
+    if asked := asked_contests(config):
+        return asked
+    quick = config.getoption("quick")
     sets = [*grid(quick), *deepbench(quick)]
-    return [*map(with_peers, sets), *(with_peers(model.case, model) for model in MODELS)]
+    return [*map(with_peers, sets), *(with_peers(model.case, model=model) for model in MODELS)]
 
 
 def test_case(contest: Contest, runner: str, turns: Turns, limits, record, replay) -> None:

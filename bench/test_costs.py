@@ -22,6 +22,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 @pytest.mark.parametrize("name", MODULES)
 @pytest.mark.benchmark(group="import, beyond NumPy's", timer=replayed_time)
 def test_import_and_sizes(name: str, quick: bool, record, replay) -> None:

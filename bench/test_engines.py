@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from itertools import product
 
+import pytest
 from turns import Contest, Turns
 
 from fastrnn.bench.cases import SEQUENCE, Case
@@ -19,13 +20,13 @@ ENGINES = (
 THREADS = (("threads=1", ()), ("threads=2", (("threads", 2),)))
 
 
-def contests(quick: bool) -> list[Contest]:
+def contests(config: pytest.Config) -> list[Contest]:
     engines = product(("LSTM", "GRU"), (128, 512), (1, 16), (1,))
     threads = [
         *product(("LSTM", "GRU"), (256, 512, 1024), (1, 16), (1,)),
         *product(("LSTM", "GRU"), (512, 1024), (1, 32), (SEQUENCE,)),
     ]
-    if quick:
+    if config.getoption("quick"):
         engines, threads = [("LSTM", 128, 1, 1)], [("LSTM", 512, 1, 1)]
     return [
         Contest(Case(cell, size, size, batch, steps, group=group), layers)

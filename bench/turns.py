@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import pytest
@@ -16,12 +18,16 @@ from fastrnn.bench.peers import PEERS
 SECONDS, QUICK_SECONDS = 1.0, 0.25  # for the rounds of one contest
 
 
+Options = tuple[tuple[str, Any], ...]  # of a layer
+ONE: tuple[tuple[str, Options], ...] = (("fastrnn", ()),)
+
+
 @dataclass(frozen=True)
 class Contest:
     """Runners by the name they have in tables: options of a layer, or None for a peer."""
 
     case: Case
-    layers: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = (("fastrnn", ()),)
+    layers: tuple[tuple[str, Options], ...] = ONE
     peers: tuple[str, ...] = ()
     model: Model | None = field(default=None, compare=False)
 
@@ -41,10 +47,50 @@ class Contest:
         return self.model.weights() if self.model else None
 
 
-def with_peers(case: Case, model: Model | None = None) -> Contest:
+def with_peers(
+    case: Case, layers: tuple[tuple[str, Options], ...] = ONE, model: Model | None = None
+) -> Contest:
     """Return fastrnn and every peer that can run `case`."""
     peers = tuple(name for name, peer in PEERS.items() if peer.can(case))
-    return Contest(case, peers=peers, model=model)
+    return Contest(case, layers, peers, model)
+
+
+def listed(kind: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+    """Return what reads "128,512" as a list."""
+    return lambda text: [kind(part) for part in text.split(",")]
+
+
+# Options that make a grid of their own instead of all cases, and what they say.
+ASKED: dict[str, tuple[Callable[[str], Any], str]] = {
+    "cell": (str, "these cells only, such as LSTM,GRU; with any of these seven, a grid of them"),
+    "hidden_size": (int, "these H = I, such as 128,192"),
+    "batch": (int, "these B"),
+    "steps": (int, "these T in one call"),
+    "engine": (str, "fastrnn's engines: simd,blas"),
+    "isa": (str, "the SIMD engine's instruction sets, such as avx2,avx512"),
+    "threads": (int, "the SIMD engine's threads, such as 1,2"),
+}
+
+
+def asked_contests(config: pytest.Config) -> list[Contest]:
+    """Return the grid that the options ask for; none if they ask for nothing."""
+    asked = {name: config.getoption(name) for name in ASKED}
+    if not any(asked.values()):
+        return []
+    cells, sizes = asked["cell"] or ["LSTM", "GRU"], asked["hidden_size"] or [128]
+    layers: dict[str, Options] = {}
+    for engine, isa, threads in product(*(asked[name] or [None] for name in list(ASKED)[4:])):
+        of_simd = {} if engine == "blas" else {"isa": isa, "threads": threads}
+        options = {k: v for k, v in {"engine": engine, **of_simd}.items() if v is not None}
+        layers[" ".join(["fastrnn", *(f"{k}={v}" for k, v in options.items())])] = tuple(
+            options.items()
+        )
+    return [
+        with_peers(Case(cell, size, size, batch, steps), tuple(layers.items()))
+        for cell, steps, batch, size in product(
+            cells, asked["steps"] or [1], asked["batch"] or [1], sizes
+        )
+    ]
 
 
 class Turns:

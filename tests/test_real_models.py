@@ -5,7 +5,6 @@ Their packages come with the `test` extra and are never imported; only their dat
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import pickle
 
@@ -14,17 +13,17 @@ import pytest
 from conftest import ENGINES
 
 import fastrnn
+from fastrnn.bench import models
 
 H_TOLERANCE = 2e-5
 
 
 def data_file(package, name):
     """Return the path of a data file of an installed package."""
-    try:
-        files = importlib.metadata.files(package) or []
-    except importlib.metadata.PackageNotFoundError:
+    path = models.data_file(package, name)
+    if path is None:
         pytest.skip(f"{package} is not installed")
-    return next(file.locate() for file in files if str(file).endswith(name))
+    return path
 
 
 def torch_twin(torch, weights, prefix, module):

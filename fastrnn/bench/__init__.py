@@ -9,6 +9,7 @@
     latency.py   the tail of one stream's steps
     costs.py     import, load and pack, sizes on disk
     record.py    the JSON
+    summary.py   what a record's cases say together
 
 Needs NumPy only; each peer is imported when it is first used.
 """

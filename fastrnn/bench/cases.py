@@ -145,7 +145,7 @@ SEQUENCE = 100  # steps
 
 def grid(quick: bool = False) -> list[Case]:
     """LSTM and GRU, one layer, I = H: single steps, and sequences of 100."""
-    sizes = (128, 512) if quick else SIZES
+    sizes = (32, 128, 512) if quick else SIZES
     batches = {1: (1, 16) if quick else STEP_BATCHES, SEQUENCE: (1,) if quick else SEQUENCE_BATCHES}
     return [
         Case(cell, size, size, batch, steps)

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import zipfile
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, files
@@ -122,9 +123,9 @@ def _installed(name: str) -> list[Path]:
 
 
 def _result(code: str) -> Any:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False
-    )
+    elsewhere = tempfile.gettempdir()  # where no source tree is imported instead
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=elsewhere)
     if done.returncode:
         raise RuntimeError(f"{sys.executable} failed:\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])

@@ -106,41 +106,38 @@ def sample_case(
     with inference_mode():
         ours = [Fastrnn(case, weights, **options) for options in layer_options]
         expected = [ours[0].to_numpy(ours[0].call(x)) for x in inputs]
-        contestants: dict[tuple[str, Runner], Contestant] = {
-            ("fastrnn", ours[0]): _contestant(ours[0], inputs)
-        }
-        base = contestants["fastrnn", ours[0]]
-        checked = 1 if base.first_look > LONG_CASE else INPUTS
-        for layer in ours[1:]:
-            own = check(layer, inputs, expected[:checked])
-            contestants["fastrnn", layer] = _contestant(layer, own)
-        for peer in peers:
-            if PEERS[peer].missing:
+        entries = [_Entry("fastrnn", ours[0], inputs)]
+        long = entries[0].contestant.first_look > LONG_CASE
+        expected = expected[: 1 if long else INPUTS]
+        entries += [_Entry("fastrnn", layer, *check(layer, inputs, expected)) for layer in ours[1:]]
+        for name in peers:
+            if PEERS[name].missing:
                 continue
             ways = [
-                (
-                    runner,
-                    _contestant(runner, check(runner, inputs, expected[:checked], PEERS[peer].rms)),
-                )
-                for runner in PEERS[peer].make(case, weights)
+                _Entry(name, runner, *check(runner, inputs, expected, PEERS[name].rms))
+                for runner in PEERS[name].make(case, weights)
             ]
-            best = min((way.first_look for _, way in ways), default=0.0)
-            contestants |= {
-                (peer, runner): way for runner, way in ways if way.first_look <= NEAR * best
-            }
-        keys = {f"{i}": key for i, key in enumerate(contestants)}
-        times = interleave(
-            {i: contestants[key] for i, key in keys.items()},
-            seconds,
-            LONG_ROUNDS if base.first_look > LONG_CASE else rounds,
-            progress,
-        )
+            best = min((way.contestant.first_look for way in ways), default=0.0)
+            entries += [way for way in ways if way.contestant.first_look <= NEAR * best]
+        contestants = {str(i): entry.contestant for i, entry in enumerate(entries)}
+        times = interleave(contestants, seconds, LONG_ROUNDS if long else rounds, progress)
+    per_step = [times[i] / case.steps for i in contestants]
     return _fastest_ways(
         [
-            _samples(case, *keys[i], values / case.steps, times["0"] / case.steps, limits)
-            for i, values in times.items()
+            Samples(_row(case, entry, values, per_step[0], limits), values)
+            for entry, values in zip(entries, per_step, strict=True)
         ]
     )
+
+
+class _Entry:
+    """A runner, what it is called, its part in the contest, and its outputs' difference to ours."""
+
+    def __init__(
+        self, name: str, runner: Runner, inputs: Sequence[Any], difference: float = 0.0
+    ) -> None:
+        self.name, self.runner, self.difference = name, runner, difference
+        self.contestant = Contestant(calling_with(runner.call, inputs), runner.enter)
 
 
 def check(
@@ -148,10 +145,11 @@ def check(
     inputs: Sequence[Array],
     expected: Sequence[Array],
     rms: float | None = None,
-) -> list[Any]:
+) -> tuple[list[Any], float]:
     """Return the inputs in the runner's form, after its outputs for them were as expected.
 
-    To float32's tolerance, or to a root-mean-square difference of `rms`.
+    To float32's tolerance, or to a root-mean-square difference of `rms`. Also returns the largest
+    difference.
 
     Raises
     ------
@@ -160,17 +158,15 @@ def check(
     """
     runner.enter()
     own = [runner.convert(x) for x in inputs]
+    largest = 0.0
     for x, y in zip(own, expected, strict=False):
         got = runner.to_numpy(runner.call(x))
+        largest = max(largest, float(np.abs(got - y).max()))
         if rms is None:
             np.testing.assert_allclose(got, y, RTOL, ATOL, err_msg=f"{runner.case}: {runner.name}")
         elif not (off := float(np.sqrt(np.mean((got - y) ** 2)))) <= rms:
             raise AssertionError(f"{runner.case}: {runner.name}: off by {off:.3g} (RMS) > {rms}")
-    return own
-
-
-def _contestant(runner: Runner, inputs: Sequence[Any]) -> Contestant:
-    return Contestant(calling_with(runner.call, inputs), runner.enter)
+    return own, largest
 
 
 def _fastest_ways(samples: list[Samples]) -> list[Samples]:
@@ -184,14 +180,14 @@ def _fastest_ways(samples: list[Samples]) -> list[Samples]:
     return list(fastest.values())
 
 
-def _samples(
+def _row(
     case: Case,
-    name: str,
-    runner: Runner,
+    entry: _Entry,
     times: Times,
     base: Times,
     limits: Limits | Mapping[str, Limits],
-) -> Samples:
+) -> Row:
+    runner = entry.runner
     how = runner.how if isinstance(runner, Fastrnn) else dict(OTHERS)
     column = 1 if how["threads"] > 1 else 0
     quarter, us, three = np.percentile(times[:, column], (25, 50, 75))
@@ -200,7 +196,7 @@ def _samples(
     else:
         of_isa = limits.get(how["isa"]) or list(limits.values())[-1]
         limit = of_isa.us_per_step(case)
-    row = {
+    return {
         "id": case.id,
         "group": case.group,
         "name": case.name,
@@ -212,7 +208,7 @@ def _samples(
         "bidirectional": case.bidirectional,
         "batch": case.batch,
         "steps": case.steps,
-        "runner": name,
+        "runner": entry.name,
         "how": runner.name,
         **how,
         "us_per_step": float(us),
@@ -226,5 +222,5 @@ def _samples(
         "limit_us": limit,
         "limit_fraction": limit / us,
         "ratio": paired(times, base, column),
+        "max_difference": entry.difference,
     }
-    return Samples(row, times)

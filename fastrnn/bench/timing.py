@@ -130,9 +130,11 @@ def interleave(
                 contestant.warm()
                 times[name].append(contestant.sample())
             spent = perf_counter() - start
+            enough = done == most or (done >= least and spent > seconds)
             if progress:
-                progress(min(1.0, max(done / most, min(spent / seconds, done / least))))
-            if done >= least and spent > seconds:
+                by_time = min(spent / seconds, done / least, 1.0) if seconds > 0 else 0.0
+                progress(1.0 if enough else max(done / most, by_time))
+            if enough:
                 break
     finally:
         if collects:

@@ -8,11 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-<<<<<<< HEAD
-from fastrnn.cli import convert, demo, info, inspect, serve, verify
-=======
-from fastrnn.cli import bench, convert, demo, info, inspect, trace, verify
->>>>>>> main
+from fastrnn.cli import bench, convert, demo, info, inspect, serve, trace, verify
 from fastrnn.cli.output import NO, USAGE, CommandError, complain, printable
 from fastrnn.engines import choose_isa
 from fastrnn.errors import FormatError
@@ -57,11 +53,7 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"fastrnn {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
-<<<<<<< HEAD
-    for command in (inspect, convert, verify, serve, demo, info):
-=======
-    for command in (inspect, convert, verify, bench, trace, demo, info):
->>>>>>> main
+    for command in (inspect, convert, verify, bench, trace, serve, demo, info):
         command.add_parser(subparsers)
     return parser
 

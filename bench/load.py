@@ -59,8 +59,9 @@ ROWS = [row.tobytes() for row in TABLE]
 class Server:
     """`fastrnn serve` in a process of its own."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, drain_seconds: float) -> None:
         command = [sys.executable, "-m", "fastrnn", "serve", str(path), "--port", "0"]
+        command += ["--drain-seconds", str(drain_seconds)]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -249,7 +250,7 @@ async def take_up(url: str, layer: Any, clients: list[dict[str, Any]]) -> int:
 
 
 def load(path: Path, args: argparse.Namespace) -> dict[str, Any]:
-    server = Server(path)
+    server = Server(path, args.drain_seconds)
     context = multiprocessing.get_context("spawn")
     results: Any = context.Queue()
 
@@ -280,7 +281,7 @@ def load(path: Path, args: argparse.Namespace) -> dict[str, Any]:
         process.kill()
     for process in (*others, doomed, *steady):
         process.join()
-    second = Server(path)
+    second = Server(path, args.drain_seconds)
     checked = [client for client in clients if client["checks"]]
     states = [client for client in checked if client["state"]]
     wrong_states = asyncio.run(take_up(second.url, fastrnn.load(path), states))
@@ -323,6 +324,7 @@ def main() -> int:
     )
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--connections", type=int, default=200)
+    parser.add_argument("--drain-seconds", type=float, default=5, help="the slow use all of it")
     parser.add_argument("--size", type=int, default=128, help="hidden size of the LSTM")
     parser.add_argument("--json", type=Path, help="write a record here")
     args = parser.parse_args()

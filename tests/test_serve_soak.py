@@ -1,0 +1,69 @@
+"""The long runs of bench/ in short, and README's examples of serving as they are printed."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from serving import ServerProcess, make_layer
+
+ROOT = Path(__file__).parent.parent
+
+
+def bench(name, *arguments):
+    """Run a script of bench/ and return what it found."""
+    script = ROOT / "bench" / name
+    if not script.exists():
+        pytest.skip("bench/ is not here")
+    done = subprocess.run(
+        [sys.executable, str(script), *arguments], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def test_soak_of_the_batcher():
+    found = bench("soak.py", "--seconds", "4", "--streams", "100", "--size", "16")
+    assert found["sent"] > 1000
+    assert found["left"] > 0
+    assert found["cancelled_under_way"] > 0
+    assert found["lost"] == found["left_differing"] == found["watched_frames_differing"] == 0
+
+
+def test_load_on_the_server():
+    arguments = ("--seconds", "4", "--connections", "20", "--size", "16", "--drain-seconds", "1")
+    found = bench("load.py", *arguments)
+    assert found["answered"] > 500
+    assert found["checked"] > 50
+    assert found["processes_killed"] >= 2
+    assert found["states_taken_up"] == 2
+    assert found["lost"] == found["differing"] == found["states_differing"] == 0
+
+
+@pytest.fixture(scope="module")
+def examples():
+    readme = ROOT / "README.md"
+    if not readme.exists():
+        pytest.skip("README.md is not here")
+    section = readme.read_text("utf-8").split("### Serving\n")[1].split("\n### ")[0]
+    return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+
+
+def test_readme_batcher(examples, capsys):
+    exec(examples[0], {"np": np, "lstm": make_layer()})
+    assert "'frames': 600" in capsys.readouterr().out
+
+
+def test_readme_client(examples, tmp_path):
+    layer = make_layer()
+    np.savez(tmp_path / "model.npz", **layer.state_dict())
+    with ServerProcess(tmp_path / "model.npz") as server:
+        names = {}
+        exec(examples[1].replace("8765", str(server.port)), names)
+    np.testing.assert_array_equal(names["y"], layer.stream().run(np.zeros((3, 5))))
+    assert names["hello"]["fingerprint"] == layer.fingerprint

@@ -81,9 +81,9 @@ def raw_client(server, *, receive_buffer=None):
     return client
 
 
-def fill(client):
+def fill(client, opcode=2):
     """Send frames and take no answer, until the server has read nothing for a while."""
-    data = memoryview(masked(bytes(FRAME * 20)) * 2**17)  # 54 MB
+    data = memoryview(masked(bytes(FRAME * 20 if opcode == 2 else 100), opcode=opcode) * 2**18)
     at, since = 0, time.monotonic()
     client.setblocking(False)
     while time.monotonic() < since + 0.4:
@@ -97,6 +97,8 @@ def fill(client):
 
 def masked(payload, *, opcode=2):
     """Return a client's frame with a mask of zeros."""
+    if len(payload) < 126:
+        return struct.pack("!BB4x", 0x80 | opcode, 0x80 | len(payload)) + payload
     return struct.pack("!BBQ4x", 0x80 | opcode, 0x80 | 127, len(payload)) + payload
 
 
@@ -183,7 +185,8 @@ def test_a_bad_message_ends_its_own_connection_and_no_other(server, rng, name):
         y = [step(neighbour, x[:3])]
         bad.send(x[0].tobytes())
         bad.send(message)
-        bad.send(x[0].tobytes())
+        with contextlib.suppress(ConnectionClosed):  # it may be over by now
+            bad.send(x[0].tobytes())
         y.append(step(neighbour, x[3:6]))
         assert closed_with(bad)[0] == code
         if reason is not None:
@@ -257,11 +260,12 @@ def test_frames_against_the_protocol_are_refused(server, data):
     server.wait_for_streams(0)
 
 
-def test_a_slow_reader_is_slowed_and_takes_no_memory(server, rng):
+@pytest.mark.parametrize("opcode", [2, 9], ids=["frames", "pings"])
+def test_a_slow_reader_is_slowed_and_takes_no_memory(server, rng, opcode):
     x = frames(rng, 20)
     before = server.metrics()["process_resident_memory_bytes"]
     client = raw_client(server, receive_buffer=4096)
-    fill(client)
+    fill(client, opcode)
     with server.connect() as neighbour:
         neighbour.recv()
         np.testing.assert_array_equal(step(neighbour, x), LAYER.stream().run(x))
@@ -418,7 +422,7 @@ def test_a_drain_answers_what_it_received_and_waits_for_nobody(model, rng):
             time.sleep(0.2)
             begin = time.monotonic()
             assert server.stop() == (0, "", "draining 3 streams\n")
-            assert time.monotonic() - begin < 5
+            assert time.monotonic() - begin < 15
             np.testing.assert_array_equal(reals(websocket.recv()), LAYER.stream().run(x))
             assert json.loads(websocket.recv())["op"] == "drain"
             assert closed_with(websocket) == (1001, "the server drains")

@@ -20,6 +20,7 @@ class Phase(Enum):
     WORKING = 0
     RECEIVING = 1
     SENDING = 2
+    PARTING = 3
 
 
 class Crowd:
@@ -62,6 +63,17 @@ class Connection(ServerConnection):
             self._held.append(data)
             self.transport.pause_reading()
 
+    def pause_writing(self) -> None:
+        """Read nothing while the client does not take what it was sent: not even pings."""
+        super().pause_writing()
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Read on, unless something else is against it."""
+        super().resume_writing()
+        if self._held is None and not self.recv_messages.paused:
+            self.transport.resume_reading()
+
     def begin(self) -> None:
         """Say that the calling task is the handler."""
         self._handler = asyncio.current_task()
@@ -102,7 +114,7 @@ class Connection(ServerConnection):
 
     def hold(self) -> None:
         """Take no more bytes: `receive` gives the messages that have come whole, then None."""
-        if self._held is None:
+        if self._held is None and self._phase is not Phase.PARTING:
             self._held = []
             self.transport.pause_reading()
             if self._phase is Phase.RECEIVING and self._handler is not None:
@@ -123,8 +135,9 @@ class Connection(ServerConnection):
 
     async def part(self, code: int, reason: str, seconds: float) -> None:
         """Close with `code` and `reason`; cut off after `seconds`. Discards what still comes."""
+        self._phase = Phase.PARTING
         held, self._held = self._held, None
-        if held is not None:
+        if held is not None and not self.transport.is_closing():
             self.transport.resume_reading()
             super().data_received(b"".join(held))
         try:

@@ -204,8 +204,10 @@ class Server:
             self._logger.error("a connection failed\n%s", "\n".join(ascii(x)[1:-1] for x in lines))
             code, reason = protocol.INTERNAL, "internal error"
         self.closes[code] += 1
-        await connection.part(code, reason, CLOSE_SECONDS)
-        self._connections.discard(connection)
+        try:
+            await connection.part(code, reason, CLOSE_SECONDS)
+        finally:
+            self._connections.discard(connection)
 
     async def _answer_messages(self, connection: Connection, session: Session) -> None:
         """Answer messages until the client closes, or the server drains and none is left."""

@@ -21,6 +21,7 @@ import os
 import random
 import sys
 import time
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ class Latencies:
     """Counts in bins of 10 us up to 2 s: memory that does not grow."""
 
     def __init__(self) -> None:
-        self.bins = [0] * (BINS + 1)
+        self.bins = array("q", bytes(8 * (BINS + 1)))
         self.largest = 0.0
 
     def add(self, seconds: float) -> None:
@@ -99,7 +100,7 @@ class Soak:
         self.clock = Clock()
         self.latencies = Latencies()
         # First row of the table, frames, and a hash of the last output: little, for it is kept.
-        self.left: list[tuple[int, int, int]] = []
+        self.left = array("q")
         self.sent = self.answered = self.cancelled = self.differing = self.late_ticks = 0
         self.resident: list[int] = []  # bytes, every second
 
@@ -120,7 +121,7 @@ class Soak:
                     step.cancel()
                     self.cancelled += 1
                 elif frames:
-                    self.left.append((first, frames, hash(y.tobytes())))
+                    self.left.extend((first, frames, hash(y.tobytes())))
             begin = max(begin + life, self.clock.now())
 
     async def live(
@@ -159,7 +160,7 @@ class Soak:
     def compare_those_that_left(self) -> int:
         """Return how many of them did not end in the output of a lone stream."""
         differing = 0
-        for first, frames, last in self.left:
+        for first, frames, last in np.array(self.left).reshape(-1, 3):
             rows = np.arange(first, first + frames) % len(self.table)
             y = self.layer.stream().run(self.table[rows])
             differing += hash(y[-1].tobytes()) != last
@@ -186,7 +187,7 @@ async def soak(layer: fastrnn.LSTM, args: argparse.Namespace) -> dict[str, Any]:
         "cores_used": cpu / wall,
         "sent": soak.sent,
         "lost": soak.sent - soak.answered,
-        "left": len(soak.left),
+        "left": len(soak.left) // 3,
         "left_differing": soak.compare_those_that_left(),
         "watched_frames_differing": soak.differing,
         "cancelled_under_way": soak.cancelled,

@@ -163,7 +163,7 @@ class Soak:
         for first, frames, last in np.array(self.left).reshape(-1, 3):
             rows = np.arange(first, first + frames) % len(self.table)
             y = self.layer.stream().run(self.table[rows])
-            differing += hash(y[-1].tobytes()) != last
+            differing += int(hash(y[-1].tobytes()) != last)
         return differing
 
 

@@ -305,7 +305,7 @@ def load(path: Path, args: argparse.Namespace) -> dict[str, Any]:
         "states_differing": wrong_states,
         "late_ticks": sum(client["late"] for client in clients),
         "latency_ms": {
-            name: np.percentile(latencies, part)
+            name: float(np.percentile(latencies, part))
             for name, part in (("p50", 50), ("p99", 99), ("p99.9", 99.9), ("max", 100))
         },
         "processes_killed": kills,

@@ -104,6 +104,40 @@ async def test_calls_at_the_door_are_cancelled_without_losing_order_or_place(rng
     assert all(isinstance(results[i], asyncio.CancelledError) for i in (3, 4))
 
 
+@pytest.mark.parametrize("what", ["a newcomer", "a cancellation", "a drain"])
+@in_loop
+async def test_a_place_that_is_promised_and_not_yet_taken(rng, what):
+    gated = GatedLayer(make_layer())
+    x = frames(rng, 3, gated)
+    async with Batcher(gated, 1, 1, max_pending=1) as batcher, batcher.session() as session:
+        calls = [asyncio.ensure_future(session.step(x[0]))]
+        await gated.begun(1)
+        calls.append(asyncio.ensure_future(session.step(x[1])))
+        if what == "a cancellation":
+            calls.append(asyncio.ensure_future(session.step(x[2])))
+        await asyncio.sleep(0)  # all but the first are at the door
+        open_door = session._open_door
+
+        def meddle():
+            session._open_door = open_door
+            if what == "a newcomer":  # will run before the one with the promise
+                calls.append(asyncio.ensure_future(session.step(x[2])))
+            open_door()
+            if what == "a cancellation":
+                calls[1].cancel()
+
+        session._open_door = meddle
+        drain = asyncio.ensure_future(batcher.drain()) if what == "a drain" else None
+        gated.let(3)
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        if drain is not None:
+            await drain
+    kept = [0, 2] if what == "a cancellation" else range(len(calls))
+    np.testing.assert_array_equal(
+        [results[i] for i in kept], gated.layer.stream().run(x[list(kept)])
+    )
+
+
 @in_loop
 async def test_a_cancelled_frame_that_waits_is_withdrawn(rng):
     gated = GatedLayer(make_layer())

@@ -129,7 +129,8 @@ async def test_a_place_that_is_promised_and_not_yet_taken(rng, what):
         session._open_door = meddle
         drain = asyncio.ensure_future(batcher.drain()) if what == "a drain" else None
         gated.let(3)
-        results = await asyncio.gather(*calls, return_exceptions=True)
+        await asyncio.wait(calls)
+        results = await asyncio.gather(*calls, return_exceptions=True)  # with the newcomer
         if drain is not None:
             await drain
     kept = [0, 2] if what == "a cancellation" else range(len(calls))

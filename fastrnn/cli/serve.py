@@ -42,7 +42,7 @@ close codes:
   1001  the server drains              1003  a text message that is no command
   1007  not whole frames               1008  idle for too long
   1009  message too big                1011  the server failed
-  1013  no stream is free              4000  a state that is damaged or of another model
+  1013  no stream is free (HTTP 503)   4000  a state that is damaged or of another model
 
 There is no authentication and no TLS here: bind to loopback, and put a proxy in front.
 """
@@ -53,8 +53,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "serve",
         help="serve a layer over WebSockets, a stream per connection",
-        description="Serve the recurrent layer in FILE: each WebSocket is a stream, and the frames "
-        "of all that are ready are stepped together. Needs: pip install 'fastrnn[serve]'",
+        description="Serve the recurrent layer in FILE: each WebSocket is a stream, and whatever "
+        "frames\nare ready are stepped together. Needs: pip install 'fastrnn[serve]'",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

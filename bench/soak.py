@@ -205,7 +205,7 @@ def main() -> int:
     )
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--streams", type=int, default=1000)
-    parser.add_argument("--size", type=int, default=128, help="input and hidden size of the LSTM")
+    parser.add_argument("--size", type=int, default=64, help="input and hidden size of the LSTM")
     parser.add_argument("--max-batch", type=int, default=256)
     parser.add_argument("--max-wait-ms", type=float, default=0)
     parser.add_argument("--json", type=Path, help="write a record here")

@@ -9,8 +9,6 @@
  * A stage is x_sums = b_ih + W_ih x, h_sums = b_hh + W_hh h (in the second stage: of inner), then its cell.
  */
 
-#define ALIGNMENT 64    /* bytes; a cache line, and the widest vector */
-
 typedef struct {
     cell_fn *gates, *output;    /* the cell's passes, gates NULL where one does */
     matrix x, h;                /* the projection's stage has no x: depth 0 */

@@ -14,6 +14,7 @@
  * reads them back.
  */
 
+#define ALIGNMENT 64    /* bytes; a cache line, and the widest vector */
 #define PANEL (2 * VEC_WIDTH)
 #define BLOCK_PANELS 4
 

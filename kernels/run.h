@@ -88,20 +88,10 @@ static size_t scratch_bytes(const fr_layer *layer, size_t steps, size_t batch)
     return count.used * sizeof(float);
 }
 
-/* n floats between rows that need not be aligned and do not overlap */
-INLINE void copy_row(float *to, const float *from, size_t n)
-{
-    size_t j = 0;
-    for (; j + VEC_WIDTH <= n; j += VEC_WIDTH)
-        v_storeu(to + j, v_loadu(from + j));
-    for (; j < n; j++)
-        to[j] = from[j];
-}
-
 static void copy_rows(float *to, size_t to_stride, const float *from, size_t from_stride, size_t rows, size_t n)
 {
     for (size_t m = 0; m < rows; m++)
-        copy_row(to + m * to_stride, from + m * from_stride, n);
+        memcpy(to + m * to_stride, from + m * from_stride, n * sizeof(float));
 }
 
 /* Where a block's x_sums of a chunk of `chunk_rows` rows begin: blocks before it are full. */

@@ -23,6 +23,7 @@ typedef struct {
     size_t depth, units, gates;
     size_t span;        /* panels per gate in a full block */
     size_t blocks;
+    int far;            /* its layer's weights do not fit in L3 */
     float *w;
 } matrix;
 
@@ -60,7 +61,7 @@ static size_t matrix_floats(const matrix *m)
 static matrix matrix_shape(size_t depth, size_t units, size_t gates)
 {
     size_t span = BLOCK_PANELS / gates, full = span * PANEL;
-    return (matrix){depth, units, gates, span, (units + full - 1) / full, NULL};
+    return (matrix){depth, units, gates, span, (units + full - 1) / full, 0, NULL};
 }
 
 /* w (gates * units, depth) and bias (gates * units) or NULL, as torch lays them out, into m->w. */

@@ -7,6 +7,7 @@
  *     2       3 2 1             12 8 4
  *     3       2 1               12 6
  *     4..     1                 2 * rows     bound by multiplying: a weight vector serves every row
+ *     4       2                 16           AVX-512, weights far away: two streams come faster than one fetched ahead
  *
  * Whatever the tile, an output is the same arithmetic: from the bias a chain of multiply-adds over the first
  * CHAIN k's, from 0 another over the next CHAIN, and so on, each added to what is there when it ends.
@@ -38,7 +39,7 @@ INLINE void tile(size_t rows, size_t panels, const float *a, size_t lda, size_t 
                 sum[m][j] = first ? v_load(w + j / 2 * gap + j % 2 * VEC_WIDTH) : v_set1(0.0f);
         UNROLL_BY_4 for (; k < end; k++) {
             w += PANEL;
-            if (rows >= MANY_ROWS) {
+            if (rows >= MANY_ROWS && panels == 1) {
                 UNROLL for (size_t line = 0; line < PANEL; line += ALIGNMENT / sizeof(float))
                     __builtin_prefetch(next + line, 0, 2);
                 next += next_step;
@@ -72,6 +73,9 @@ TILE(1, 1) TILE(1, 2) TILE(1, 3) TILE(1, 4)
 TILE(2, 1) TILE(2, 2) TILE(2, 3)
 TILE(3, 1) TILE(3, 2)
 TILE(4, 1)
+#if VEC_WIDTH == 16
+TILE(4, 2)
+#endif
 #if TILE_ROWS >= 6
 TILE(5, 1) TILE(6, 1)
 #endif
@@ -81,7 +85,11 @@ static tile_fn *const tiles[TILE_ROWS][BLOCK_PANELS] = {
     {tile_1x1, tile_1x2, tile_1x3, tile_1x4},
     {tile_2x1, tile_2x2, tile_2x3},
     {tile_3x1, tile_3x2},
-    {tile_4x1},
+    {tile_4x1,
+#if VEC_WIDTH == 16
+     tile_4x2
+#endif
+    },
 #if TILE_ROWS >= 6
     {tile_5x1}, {tile_6x1},
 #endif
@@ -92,6 +100,8 @@ static void block_product(const matrix *m, size_t block, size_t rows, const floa
 {
     size_t gap = panel_floats(m), width = block_width(m, block), panels = width / PANEL;
     size_t at_once = rows == 1 ? 4 : rows == 2 && panels == 3 ? 3 : rows < MANY_ROWS ? 2 : 1;      /* panels */
+    if (VEC_WIDTH == 16 && rows == 4 && m->far)
+        at_once = 2;
     size_t count = rows <= TILE_ROWS ? 1 : (rows + TILE_ROWS - 1) / TILE_ROWS;      /* tiles, as even as can be */
     size_t least = count == 1 ? rows : rows / count, larger = rows - least * count; /* so many have a row more */
     size_t next_step = count == 1 ? PANEL : (PANEL + count - 1) / count;    /* tiles share the fetching of a panel */

@@ -29,6 +29,8 @@ def extension(name: str, *sources: str) -> Extension:
 setup(
     ext_modules=[
         extension("core"),
+        extension("stepper"),
+        extension("pool", "slots.c"),
         extension("blas", "gates.c"),
         extension("simd", "simd_dispatch.c", "cpu.c", "team.c", *(f"simd_{isa}.c" for isa in ISAS)),
     ],

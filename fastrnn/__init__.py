@@ -6,6 +6,7 @@
     y, (h_n, c_n) = lstm(x)                      # torch's shapes
     stream = lstm.stream(batch=8)
     y_t = stream.step(x_t)                       # (8, I) -> (8, H), state stays in the engine
+    pool = lstm.pool(capacity=1000)              # streams that come and go: open, step, close
 
 Shapes, state-dict keys and defaults are torch's wherever torch has one.
 """
@@ -21,11 +22,12 @@ except ModuleNotFoundError as error:
     ) from None
 
 from fastrnn.cells import GRUCell, LSTMCell, RNNCell
-from fastrnn.errors import FormatError
+from fastrnn.errors import FormatError, PoolFullError, StateError
 from fastrnn.formats import read
 from fastrnn.layers import GRU, LSTM, RNN
 from fastrnn.loading import load
 from fastrnn.machine import info
+from fastrnn.pools import StreamPool
 from fastrnn.streams import Stream
 from fastrnn.version import __version__
 
@@ -36,8 +38,11 @@ __all__ = [
     "FormatError",
     "GRUCell",
     "LSTMCell",
+    "PoolFullError",
     "RNNCell",
+    "StateError",
     "Stream",
+    "StreamPool",
     "__version__",
     "info",
     "load",

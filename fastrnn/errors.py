@@ -10,3 +10,11 @@ class FormatError(ValueError):
     and says what was expected and what came. A file that is missing, is a directory or may not
     be opened is not a FormatError: the OSError of the system passes through.
     """
+
+
+class PoolFullError(RuntimeError):
+    """No room for another stream: all that a pool has room for are open, and it may not grow."""
+
+
+class StateError(ValueError):
+    """Bytes that are no saved state of this model: damaged, of another model, or something else."""

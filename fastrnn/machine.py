@@ -1,4 +1,4 @@
-"""`info`: what this installation and this machine offer."""
+"""`info`: what this installation and this machine offer, as data and in words."""
 
 from __future__ import annotations
 
@@ -48,6 +48,15 @@ def info() -> dict[str, Any]:
             "threads": _blas_threads() or cores,
         },
     }
+
+
+def in_words(value: object) -> str:
+    """Return a value of `info` as a line of text."""
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {in_words(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(in_words, value))
+    return str(value)
 
 
 def _cores() -> int:

@@ -7,6 +7,7 @@ Shapes in this module: T steps, B rows, I input_size, H hidden_size, L num_layer
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +15,9 @@ import numpy.typing as npt
 
 from fastrnn._kernels.core import Stack, as_array
 from fastrnn.engines import check_dtype, choose_engine, choose_isa, pack
+from fastrnn.pools import StreamPool
 from fastrnn.sequences import batch_major, row_order, state_pair, time_major
+from fastrnn.states import model_fingerprint
 from fastrnn.streams import Stream
 from fastrnn.trace import trace
 from fastrnn.weights import (
@@ -322,6 +325,40 @@ class RecurrentLayer:
             If the layer is bidirectional: its reverse direction starts at the end of the sequence.
         """
         return Stream(self.stack, self._cell, batch, self.batch_first)
+
+    def pool(self, capacity: int, grow: bool = False) -> StreamPool:
+        """Make a pool of streams that come and go one by one and are stepped in any subset.
+
+        Parameters
+        ----------
+        capacity : int
+            Streams that there is room for. Their states are allocated now.
+        grow : bool
+            Whether opening one more doubles the room; otherwise it raises PoolFullError.
+
+        Raises
+        ------
+        ValueError
+            If the layer is bidirectional: its reverse direction starts at the end of the sequence.
+        """
+        return StreamPool(
+            self.stack,
+            self._cell,
+            capacity,
+            grow,
+            self.batch_first,
+            partial(model_fingerprint, self._config, self._weights, self._cell_options),
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, of what the layer computes: cell, sizes, options, weights.
+
+        Equal for equal models whatever engine, ISA, threads or layout they have; saved states
+        carry it.
+        """
+        self.stack  # noqa: B018 - raises if there are no weights
+        return model_fingerprint(self._config, self._weights, self._cell_options).hex()
 
     def _sequence(self, x: npt.ArrayLike) -> tuple[Array, bool]:
         """Return x as (T, B, I) in the layer's dtype, and whether it had a batch dimension."""

@@ -28,13 +28,13 @@ def state_pair(value: Any, what: str, names: str) -> tuple[Any, Any]:
 
 
 def row_order(
-    lengths: npt.ArrayLike, steps: int, batch: int, what: str
+    lengths: npt.ArrayLike, steps: int, batch: int, what: str, least: int = 1
 ) -> tuple[Array, npt.NDArray[np.intp]]:
     """Order rows so that those alive at any step come first, as torch's PackedSequence does.
 
     Parameters
     ----------
-    lengths : int array (B,), each 1 to T
+    lengths : int array (B,), each `least` to T
 
     Returns
     -------
@@ -46,7 +46,7 @@ def row_order(
     Raises
     ------
     ValueError
-        For lengths of another shape or outside 1 to T.
+        For lengths of another shape or outside `least` to T.
     TypeError
         For lengths that are not integers.
     """
@@ -58,10 +58,10 @@ def row_order(
         raise ValueError(f"{what}: lengths is {array.shape}, expected one for each row ({batch},)")
     if array.dtype.kind not in "iu" and batch:
         raise TypeError(f"{what}: lengths has dtype {array.dtype}, expected integers")
-    bad = np.flatnonzero((array < 1) | (array > steps))
+    bad = np.flatnonzero((array < least) | (array > steps))
     if bad.size:
         raise ValueError(
-            f"{what}: lengths[{bad[0]}] is {array[bad[0]]}, expected 1 to {steps} steps"
+            f"{what}: lengths[{bad[0]}] is {array[bad[0]]}, expected {least} to {steps} steps"
         )
     order = np.argsort(-array.astype(np.int64), kind="stable")
     rows = batch - np.searchsorted(np.sort(array), np.arange(steps), side="right")

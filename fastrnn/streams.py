@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastrnn._kernels.core import Stack, Stepper, as_array
+from fastrnn._kernels.core import Stack, as_array
+from fastrnn._kernels.stepper import Stepper
 from fastrnn.sequences import batch_major, state_pair, time_major
 
 Array = npt.NDArray[Any]

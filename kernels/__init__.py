@@ -2,7 +2,11 @@
 
 From the top, each floor knowing only the ones below:
 
-    core.pyx            boundary: checks arrays, stacks layers and directions, owns stream state
+    stepper.pyx         the state of one batch of streams, and its step
+    pool.pyx            the states of many streams that come and go; slots.c .h keeps them
+    core.pyx            boundary: checks arrays, packs and runs a stack
+    arrays.pxd claim.h  what these check: arrays; one user at a time
+    stack.h   .pxd      a stack of layers and directions, and a run through it
     engine.h  .pxd      the seam: what an engine is, and how one layer is run
     fpmode.h            denormals flushed around a run, the caller's mode restored
 

@@ -73,11 +73,11 @@ cdef inline size_t chunk_steps(const blas_layer *layer, size_t steps, size_t bat
 
 
 cdef size_t scratch_bytes(const fr_layer *base, size_t steps, size_t batch) noexcept nogil:
-    """Pre-activations (chunk, B, G*H), then products with h (B, 3H) or o*tanh(c) (B, H)."""
+    """What run_layer lays out: see there."""
     cdef const blas_layer *layer = <const blas_layer *> base
     cdef size_t item = 4 if layer.params.dtype == FR_FLOAT32 else 8
-    return item * batch * (chunk_steps(layer, steps, batch) * layer.gates
-                           + 3 * layer.params.hidden_size)
+    return item * batch * (layer.state + 4 * layer.params.hidden_size
+                           + chunk_steps(layer, steps, batch) * layer.gates)
 
 
 cdef void destroy(fr_layer *base) noexcept nogil:
@@ -176,13 +176,13 @@ cdef void step_rnn(const blas_layer *layer, real *gates, size_t rows, real *h) n
             fr_gates_rnn_f64(H, layer.params.relu, gates + m * H, h + m * H)
 
 
-cdef void run_steps(const blas_layer *layer, const fr_run *run, const real *x) noexcept nogil:
+cdef void run_steps(const blas_layer *layer, const fr_run *run, const real *x,
+                    real *spare) noexcept nogil:
     cdef size_t B = run.batch, T = run.steps, I = layer.params.input_size
     cdef size_t G = layer.gates, P = layer.state
     # Ragged batches project step by step, so that dead rows cost nothing.
     cdef size_t chunk = 1 if run.rows != NULL else chunk_steps(layer, T, B)
     cdef real *projected = <real *> run.scratch
-    cdef real *spare = projected + chunk_steps(layer, T, B) * B * G
     cdef real *h = <real *> run.h
     cdef real *c = <real *> run.c
     cdef real *y
@@ -216,12 +216,47 @@ cdef void run_steps(const blas_layer *layer, const fr_run *run, const real *x) n
         done += n
 
 
+cdef void move_states(const blas_layer *layer, const fr_run *run, real *h, real *c,
+                      bint back) noexcept nogil:
+    """The rows' own states to h (B, P) and c (B, H), or back."""
+    cdef size_t m, H = layer.params.hidden_size, P = layer.state
+    cdef real *state
+    for m in range(run.batch):
+        state = <real *> run.states[m]
+        if back:
+            memcpy(state + run.h_at, h + m * P, P * sizeof(real))
+        else:
+            memcpy(h + m * P, state + run.h_at, P * sizeof(real))
+        if layer.params.cell != FR_LSTM:
+            continue
+        if back:
+            memcpy(state + run.c_at, c + m * H, H * sizeof(real))
+        else:
+            memcpy(c + m * H, state + run.c_at, H * sizeof(real))
+
+
+cdef void run_states(const blas_layer *layer, const fr_run *whole, real *scratch) noexcept nogil:
+    """Scratch: h (B, P), c (B, H), products with h (B, 3H) or o*tanh(c) (B, H), and
+    pre-activations (chunk, B, G*H)."""
+    cdef fr_run run = whole[0]
+    cdef real *c = scratch + run.batch * layer.state
+    cdef real *spare = c + run.batch * layer.params.hidden_size
+    run.scratch = spare + 3 * run.batch * layer.params.hidden_size
+    if run.states != NULL:
+        run.h = scratch
+        run.c = c
+        move_states(layer, &run, scratch, c, False)
+    run_steps(layer, &run, <const real *> run.x, spare)
+    if run.states != NULL:
+        move_states(layer, &run, scratch, c, True)
+
+
 cdef void run_layer(const fr_layer *base, const fr_run *run) noexcept nogil:
     cdef const blas_layer *layer = <const blas_layer *> base
     if layer.params.dtype == FR_FLOAT32:
-        run_steps(layer, run, <const float *> run.x)
+        run_states(layer, run, <float *> run.scratch)
     else:
-        run_steps(layer, run, <const double *> run.x)
+        run_states(layer, run, <double *> run.scratch)
 
 
 cdef void join_biases(blas_layer *layer, const real *b_ih, const real *b_hh) noexcept nogil:

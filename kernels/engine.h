@@ -48,6 +48,9 @@ typedef struct {
     size_t y_stride;            /* in reals, >= P */
     void *h;                    /* (B, P): the initial state in, each row's last state out */
     void *c;                    /* (B, H): the same for LSTM, NULL otherwise */
+    void *const *states;        /* (B), or NULL. Not NULL: h and c are not used, and row m's h begins h_at reals
+                                   into states[m], its c c_at reals into it; no two are the same. */
+    size_t h_at, c_at;
     void *gates;                /* (T, B, G*H): activated gates out, or NULL. BLAS engine only. */
     void *scratch;              /* scratch_bytes(layer, T, B) bytes, aligned to 64 */
 } fr_run;

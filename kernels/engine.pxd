@@ -32,6 +32,9 @@ cdef extern from "engine.h":
         size_t y_stride
         void *h
         void *c
+        void **states
+        size_t h_at
+        size_t c_at
         void *gates
         void *scratch
     ctypedef struct fr_layer:

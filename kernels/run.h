@@ -175,23 +175,31 @@ static void project_chunk(const simd_layer *l, const fr_run *run, size_t first_r
     }
 }
 
+/* Where row m of the run keeps its h, and its c. */
+static float *row_h(const simd_layer *l, const fr_run *run, size_t m)
+{
+    return run->states ? (float *)run->states[m] + run->h_at : (float *)run->h + m * l->state_size;
+}
+
+static float *row_c(const simd_layer *l, const fr_run *run, size_t m)
+{
+    return run->states ? (float *)run->states[m] + run->c_at : (float *)run->c + m * l->hidden_size;
+}
+
 /* Of the rows from first_row on, `from` lived and `to` will: those that begin are copied in, those that cease, out. */
 static void change_rows(const simd_layer *l, const fr_run *run, size_t first_row, const step_state *s, size_t from,
                         size_t to)
 {
-    size_t h = l->state_size, c = l->hidden_size;
-    float *run_h = (float *)run->h + first_row * h;
-    if (from < to)
-        copy_rows(s->h + from * s->h_stride, s->h_stride, run_h + from * h, h, to - from, h);
-    else
-        copy_rows(run_h + to * h, h, s->h + to * s->h_stride, s->h_stride, from - to, h);
-    if (!l->lstm)
-        return;
-    float *run_c = (float *)run->c + first_row * c;
-    if (from < to)
-        copy_rows(s->c + from * s->unit_stride, s->unit_stride, run_c + from * c, c, to - from, c);
-    else
-        copy_rows(run_c + to * c, c, s->c + to * s->unit_stride, s->unit_stride, from - to, c);
+    for (size_t m = from; m < to; m++) {
+        copy_row(s->h + m * s->h_stride, row_h(l, run, first_row + m), l->state_size);
+        if (l->lstm)
+            copy_row(s->c + m * s->unit_stride, row_c(l, run, first_row + m), l->hidden_size);
+    }
+    for (size_t m = to; m < from; m++) {
+        copy_row(row_h(l, run, first_row + m), s->h + m * s->h_stride, l->state_size);
+        if (l->lstm)
+            copy_row(row_c(l, run, first_row + m), s->c + m * s->unit_stride, l->hidden_size);
+    }
 }
 
 /* The whole sequence for rows [first_row, first_row + rows). */

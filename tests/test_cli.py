@@ -20,7 +20,7 @@ from fastrnn.weights import StackConfig
 
 # A buffered stdout, whose errors come late.
 SHELL = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-COMMANDS = ("inspect", "convert", "verify", "demo", "info")
+COMMANDS = ("inspect", "convert", "verify", "bench", "trace", "demo", "info")
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fastrnn._kernels import blas, simd
-from fastrnn._kernels.core import Stack, Stepper
+from fastrnn._kernels.core import Stack
+from fastrnn._kernels.stepper import Stepper
 
 GENERIC = simd.ENGINES["generic"]
 EVERY_ENGINE = pytest.mark.parametrize("engine", [GENERIC, blas.ENGINE], ids=["simd", "blas"])

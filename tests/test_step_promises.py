@@ -127,6 +127,13 @@ def counted(library, step, x, out):
     return [count.value - old for count, old in zip(counts, before, strict=True)]
 
 
+def pooled(layer, x, out):
+    """The step of all of a pool's streams, and its arguments, for `counted`."""
+    pool = layer.pool(9)
+    ids = np.array([pool.open() for _ in x])[::-1].copy()
+    return (lambda x, out: pool.step(ids, x, out)), x, out
+
+
 def count(path):
     """Child: counts of every case, of a call that does nothing, and of one that allocates."""
     library = ctypes.CDLL(path)
@@ -140,6 +147,7 @@ def count(path):
         x, out = inputs(layer, 1, batch)[0], np.empty((batch, 37), np.float32)
         many(layer.stream(batch).step, x, out, range(10))  # warms the interpreter, not the stream
         result[str(case)] = counted(library, layer.stream(batch).step, x, out)
+        result[f"pool {case}"] = counted(library, *pooled(layer, x, out))
     result["without out"] = counted(library, layer.stream(batch).step, x, None)
     print(json.dumps(result))
 
@@ -151,10 +159,11 @@ def counts(library):
     return json.loads(done.stdout)
 
 
+@pytest.mark.parametrize("of", ["", "pool "], ids=["stream", "pool"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
-def test_a_step_allocates_nothing_and_takes_no_lock(counts, case):
+def test_a_step_allocates_nothing_and_takes_no_lock(counts, case, of):
     """From the first step on; the only locks are those by which Python hands over its GIL."""
-    allocations, locks = counts[str(case)]
+    allocations, locks = counts[f"{of}{case}"]
     assert allocations == 0
     assert locks == counts["gil"][1]
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from fastrnn.cli import convert, demo, info, inspect, verify
+from fastrnn.cli import bench, convert, demo, info, inspect, trace, verify
 from fastrnn.cli.output import NO, USAGE, CommandError, complain, printable
 from fastrnn.engines import choose_isa
 from fastrnn.errors import FormatError
@@ -18,7 +18,7 @@ INTERRUPTED, PIPE_CLOSED = 130, 141  # as a shell reports SIGINT and SIGPIPE
 
 _EPILOG = """\
 exit codes:
-  0    done; for verify and demo: the figures agree
+  0    done; for verify, bench and demo: the figures agree
   1    the answer is no: the file is damaged or holds no such weights, the figures differ
   2    a wrong command line, or a file that cannot be opened or written
   130  interrupted
@@ -30,6 +30,8 @@ examples:
   fastrnn inspect model.pt
   fastrnn convert checkpoint.pt encoder.safetensors --prefix model.encoder
   fastrnn verify model.pt && echo same answers
+  fastrnn bench model.pt encoder.lstm --html report.html
+  fastrnn trace model.pt --input x.npy --png gates.png
 """
 
 
@@ -51,7 +53,7 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"fastrnn {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for command in (inspect, convert, verify, demo, info):
+    for command in (inspect, convert, verify, bench, trace, demo, info):
         command.add_parser(subparsers)
     return parser
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy.typing as npt
 
-from fastrnn.cli.output import OK, USAGE, CommandError, note, plural, printable, say, say_json, size
+from fastrnn.cli.extras import with_suffix
+from fastrnn.cli.output import OK, USAGE, CommandError, note, plural, say, say_json, size
 from fastrnn.formats import SUFFIXES, contents, write
 
 Array = npt.NDArray[Any]
@@ -24,7 +25,9 @@ def add_parser(subparsers: Any) -> None:
         "Element types are kept, but bfloat16 becomes float32. DST is written whole or not at all.",
     )
     parser.add_argument("src", metavar="SRC", help=".pt/.pth, TorchScript, .safetensors or .npz")
-    parser.add_argument("dst", metavar="DST", type=_destination, help=" or ".join(SUFFIXES))
+    parser.add_argument(
+        "dst", metavar="DST", type=with_suffix(*SUFFIXES), help=" or ".join(SUFFIXES)
+    )
     parser.add_argument(
         "--prefix", metavar="P", help="only the tensors named P.*, without the prefix"
     )
@@ -99,12 +102,3 @@ def select(weights: Mapping[str, Array], prefix: str, path: str) -> dict[str, Ar
 
 def _dotted(prefix: str) -> str:
     return prefix.rstrip(".") + "."
-
-
-def _destination(path: str) -> str:
-    """Return `path`; a usage error for a suffix that is not written."""
-    if os.path.splitext(path)[1].lower() not in SUFFIXES:
-        raise argparse.ArgumentTypeError(
-            f"{printable(path)!r}, expected it to end in {' or '.join(SUFFIXES)}"
-        )
-    return path

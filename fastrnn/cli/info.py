@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from fastrnn.cli.output import OK, say_json, say_table
-from fastrnn.machine import info
+from fastrnn.machine import in_words, info
 
 
 def add_parser(subparsers: Any) -> None:
@@ -26,13 +26,5 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         say_json(found)
     else:
-        say_table([(key, _in_words(value)) for key, value in found.items()])
+        say_table([(key, in_words(value)) for key, value in found.items()])
     return OK
-
-
-def _in_words(value: object) -> str:
-    if isinstance(value, dict):
-        return "; ".join(f"{key}: {_in_words(item)}" for key, item in value.items())
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(_in_words, value))
-    return str(value)

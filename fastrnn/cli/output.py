@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, TextIO
 
 OK, NO, USAGE = 0, 1, 2  # exit codes, explained in `fastrnn --help`
@@ -55,7 +56,7 @@ def say_lines(text: str) -> None:
         say(line)
 
 
-def say_table(rows: list[tuple[str, ...]], indent: str = "  ") -> None:
+def say_table(rows: Sequence[tuple[str, ...]], indent: str = "  ") -> None:
     """Print `rows` of equally many cells in columns."""
     cells = [tuple(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

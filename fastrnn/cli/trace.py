@@ -1,0 +1,263 @@
+"""`fastrnn trace`: what a model's gates do on an input, in figures and as heat maps."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastrnn.cli.extras import with_suffix, without_extra
+from fastrnn.cli.output import OK, USAGE, CommandError, plural, say, say_json, say_table
+from fastrnn.cli.trace_input import read_sequence
+from fastrnn.loading import load
+from fastrnn.recurrent import RecurrentLayer
+from fastrnn.retention import ORDERS, RETAINING_GATE, half_lives
+
+Array = npt.NDArray[Any]
+
+SHUT, OPEN = 0.1, 0.9  # a gate below, above
+LONGEST = 5  # units named
+_STATES = ("h", "c")
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to `subparsers`."""
+    parser = subparsers.add_parser(
+        "trace",
+        help="show what a model's gates and states do on an input",
+        description="Run a recurrent stack of FILE over one sequence and show every gate and state "
+        "of every layer and direction: as figures, and with --png as heat maps over one time axis.",
+        epilog="Half-life: how many steps it takes until half of a unit's state is left, were "
+        "nothing added to it; by the geometric mean of the gate that multiplies the state, over "
+        "the steps shown: LSTM's forget gate, GRU's update gate. Where it is longer than those "
+        "steps it is an extrapolation. "
+        "Units are sorted, alike in all maps of a layer and direction, by that gate (--sort "
+        "retention, the longest half-life at the top), by the step at which the state is farthest "
+        "from 0 (peak; also an RNN's, and an h that proj_size mixes), or not at all (index).",
+    )
+    parser.add_argument("file", metavar="FILE", help=".pt/.pth, TorchScript, .safetensors or .npz")
+    parser.add_argument(
+        "--input", required=True, metavar="X.npy", help="x: (T, I) or (T, B, I), numpy.save's"
+    )
+    parser.add_argument(
+        "--stack", metavar="PREFIX", default="", help="which stack, if FILE has several"
+    )
+    parser.add_argument("--batch-first", action="store_true", help="x is (B, T, I)")
+    parser.add_argument("--row", type=int, metavar="N", help="which of x's B rows, from 0")
+    parser.add_argument(
+        "--lengths", type=_integers, metavar="N,N,...", help="steps of each of x's rows, if ragged"
+    )
+    parser.add_argument(
+        "--steps",
+        type=_window,
+        default=(0, None),
+        metavar="A:B",
+        help="show steps A up to B only; the model runs from step 0 all the same",
+    )
+    parser.add_argument("--layer", type=int, metavar="N", help="show this layer only, from 0")
+    parser.add_argument(
+        "--nonlinearity", choices=("tanh", "relu"), help="an RNN's, which tensors do not say"
+    )
+    parser.add_argument(
+        "--reset-before",
+        action="store_true",
+        help="a GRU with the reset gate before the product (reset_after=False)",
+    )
+    parser.add_argument("--png", metavar="OUT.png", type=with_suffix(".png"), help="heat maps")
+    parser.add_argument(
+        "--show",
+        metavar="NAME,...",
+        type=lambda names: names.split(","),
+        default=[],
+        help="gates and states to draw, such as forget,c (default all)",
+    )
+    parser.add_argument("--sort", choices=ORDERS, default=ORDERS[0], help="units in the heat maps")
+    parser.add_argument(
+        "--labels", metavar="TEXT", help="a UTF-8 text file: a character for each step of x"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trace `args.file` on `args.input`, and say and draw what was found."""
+    if args.png:
+        with without_extra("--png", "plots"):
+            from fastrnn.plots.gates import draw_trace
+            from fastrnn.plots.style import write_png
+    layer = _load(args)
+    x = read_sequence(args, layer)
+    text = _labels(args, len(x))
+    traced = layer.trace(x)
+    layers = _layers(args, layer.num_layers)
+    begin, end = _bounds(args.steps, len(x))
+    traced = {name: values[layers, :, begin:end] for name, values in traced.items()}
+    cell = type(layer).__name__
+    for name in args.show:
+        if name not in traced:
+            raise CommandError(f"--show {name}: expected some of {', '.join(traced)}", USAGE)
+    if args.png:
+        row = "" if args.row is None else f", row {args.row}"
+        where = f"{Path(args.file).name} {args.stack}".rstrip()
+        figure = draw_trace(
+            traced,
+            cell,
+            title=f"{where} on {Path(args.input).name}{row}",
+            sort=args.sort,
+            first_step=begin,
+            layer_numbers=layers,
+            labels=text[begin:end],
+            show=args.show,
+        )
+        write_png(figure, args.png)
+    parts = [
+        {"layer": layers[i], "direction": ("forward", "reverse")[d], **_summary(traced, i, d, cell)}
+        for i in range(len(layers))
+        for d in range(traced["h"].shape[1])
+    ]
+    if args.json:
+        head = {"file": args.file, "stack": args.stack, "input": args.input, "row": args.row}
+        steps = {"cell": cell, "steps": len(x), "first_step": begin, "end_step": end}
+        say_json({**head, **steps, "png": args.png, "parts": parts})
+        return OK
+    say(f"{args.file}: {layer}")
+    say(f"{args.input}: {plural(len(x), 'step')}, shown are {begin} to {end - 1}")
+    for part in parts:
+        _print_part(part, cell, end - begin)
+    if args.png:
+        say()
+        say(f"{args.png}: heat maps")
+    return OK
+
+
+def _load(args: argparse.Namespace) -> RecurrentLayer:
+    options: dict[str, Any] = {}
+    if args.nonlinearity:
+        options["nonlinearity"] = args.nonlinearity
+    if args.reset_before:
+        options["reset_after"] = False
+    try:
+        layer: RecurrentLayer = load(args.file, args.stack, **options)
+    except TypeError as error:  # an option that the file's cell does not have
+        raise CommandError(f"{args.file}: {error}", USAGE) from None
+    return layer
+
+
+def _labels(args: argparse.Namespace, steps: int) -> str:
+    if args.labels is None:
+        return ""
+    try:
+        text = Path(args.labels).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise CommandError(f"{args.labels}: not UTF-8 text") from None
+    if len(text) < steps:
+        raise CommandError(
+            f"{args.labels}: {plural(len(text), 'character')}, expected one for each of {steps} "
+            "steps"
+        )
+    return text[:steps]
+
+
+def _layers(args: argparse.Namespace, num_layers: int) -> list[int]:
+    if args.layer is None:
+        return list(range(num_layers))
+    if not 0 <= args.layer < num_layers:
+        raise CommandError(f"--layer {args.layer}: expected 0 to {num_layers - 1}", USAGE)
+    return [args.layer]
+
+
+def _bounds(window: tuple[int, int | None], steps: int) -> tuple[int, int]:
+    begin, end = window[0], steps if window[1] is None else window[1]
+    if not 0 <= begin < end <= steps:
+        raise CommandError(f"--steps {begin}:{end}: expected a part of 0:{steps}, not empty", USAGE)
+    return begin, end
+
+
+def _summary(traced: dict[str, Array], layer: int, direction: int, cell: str) -> dict[str, Any]:
+    """Describe one layer and direction as plain data; infinite half-lives are None."""
+    one = {name: values[layer, direction] for name, values in traced.items()}
+    found: dict[str, Any] = {
+        "gates": {
+            name: {
+                "mean": float(values.mean(dtype=np.float64)),
+                "shut": float((values < SHUT).mean()),
+                "open": float((values > OPEN).mean()),
+            }
+            for name, values in one.items()
+            if name not in (*_STATES, "cell", "candidate")
+        },
+        "states": {},
+    }
+    for name in _STATES:
+        if name in one:
+            norm = np.linalg.norm(one[name].astype(np.float64), axis=1)
+            found["states"][name] = {
+                "norm_mean": float(norm.mean()),
+                "norm_max": float(norm.max()),
+                "largest": float(np.abs(one[name]).max()),
+            }
+    if cell in RETAINING_GATE:
+        steps = half_lives(one[RETAINING_GATE[cell]]).tolist()
+        found["half_life_steps"] = [value if math.isfinite(value) else None for value in steps]
+    return found
+
+
+def _print_part(part: dict[str, Any], cell: str, steps: int) -> None:
+    say()
+    say(f"layer {part['layer']}, {part['direction']}")
+    rows = [
+        (
+            f"{name} gate",
+            f"mean {gate['mean']:.2f}",
+            f"below {SHUT}: {gate['shut']:.0%}",
+            f"above {OPEN}: {gate['open']:.0%}",
+        )
+        for name, gate in part["gates"].items()
+    ] + [
+        (
+            f"state {name}",
+            f"norm {state['norm_mean']:.3g}",
+            f"at most {state['norm_max']:.3g}",
+            f"largest |{name}| {state['largest']:.3g}",
+        )
+        for name, state in part["states"].items()
+    ]
+    say_table(rows)
+    if cell in RETAINING_GATE:
+        _print_half_lives(part["half_life_steps"], RETAINING_GATE[cell], steps)
+
+
+def _print_half_lives(half_lives: list[float | None], gate: str, steps: int) -> None:
+    values = np.array([math.inf if value is None else value for value in half_lives])
+    quantiles = np.quantile(values, (0, 0.1, 0.5, 0.9, 1), method="nearest").tolist()
+    say(f"  half-life of units in steps, by the {gate} gate:")
+    names = ("shortest", "10 %", "median", "90 %", "longest")
+    say_table([names, tuple(map(_steps, quantiles))], indent="    ")
+    order = np.argsort(-values, kind="stable")[:LONGEST].tolist()
+    longest = ", ".join(f"{unit} ({_steps(values[unit])})" for unit in order)
+    say(f"    longest: unit {longest}")
+    beyond = int((values > steps).sum())
+    if beyond:
+        say(f"    longer than the {plural(steps, 'step')} shown: {plural(beyond, 'unit')}")
+
+
+def _steps(value: float) -> str:
+    if value >= 1e6:
+        return "over 1e6" if math.isfinite(value) else "endless"
+    return f"{value:.0f}" if value >= 100 else f"{value:.2g}"
+
+
+def _integers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def _window(text: str) -> tuple[int, int | None]:
+    """Parse "A:B", where either may be left out."""
+    begin, colon, end = text.partition(":")
+    if not colon:
+        raise ValueError(text)
+    return int(begin or 0), int(end) if end else None

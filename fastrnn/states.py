@@ -1,0 +1,89 @@
+"""Saved states: bytes that carry one stream's state from one process or machine to another.
+
+16 bytes    b"fastrnn state 1\\n", the version in it
+32 bytes    the fingerprint of the model, SHA-256
+L*(P+H)     reals, little-endian, in the model's dtype: of each layer h, then for LSTM c
+16 bytes    BLAKE2b of all that precedes
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastrnn.errors import StateError
+from fastrnn.weights import StackConfig
+
+Array = npt.NDArray[Any]
+
+MAGIC = b"fastrnn state 1\n"
+FAMILY = MAGIC[:14]  # of every version
+FINGERPRINT, DIGEST = 32, 16  # bytes
+
+
+def model_fingerprint(
+    config: StackConfig, weights: Mapping[str, Array], cell_options: Mapping[str, Any]
+) -> bytes:
+    """SHA-256 of what a model computes: cell, sizes, options, dtype and weights.
+
+    Not of how: engine, ISA, threads and the layout of batches do not matter.
+    """
+    digest = hashlib.sha256(f"{config} {sorted(cell_options.items())}".encode())
+    for name, value in weights.items():
+        digest.update(f"{name} {value.dtype.name} {value.shape}".encode())
+        digest.update(value.astype(value.dtype.newbyteorder("<"), copy=False).tobytes())
+    return digest.digest()
+
+
+def save_state(fingerprint: bytes, h: Array, c: Array | None) -> bytes:
+    """One stream's h (L, P) and, for LSTM, c (L, H), as bytes."""
+    reals = h if c is None else np.concatenate([h, c], axis=1)
+    little = reals.astype(reals.dtype.newbyteorder("<"), copy=False)
+    body = MAGIC + fingerprint + little.tobytes()
+    return body + _digest(body)
+
+
+def load_state(
+    data: bytes, fingerprint: bytes, h_shape: tuple[int, int], c_shape: tuple[int, int] | None,
+    dtype: npt.DTypeLike, what: str,
+) -> tuple[Array, Array | None]:  # fmt: skip
+    """Return the h (L, P) and c (L, H) that `data` holds.
+
+    Raises
+    ------
+    StateError
+        If it is damaged, of another version or of another model.
+    TypeError
+        If it is not bytes.
+    """
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(f"{what}: state is {type(data).__name__}, expected what save returned")
+    data = bytes(data)
+    if not data.startswith(FAMILY):
+        raise StateError(f"{what}: {len(data)} bytes that are not a saved state")
+    if not data.startswith(MAGIC):
+        raise StateError(f"{what}: a saved state of another version, expected {MAGIC[14:15]!r}")
+    body, digest = data[:-DIGEST], data[-DIGEST:]
+    if len(body) < len(MAGIC) + FINGERPRINT or not hmac.compare_digest(_digest(body), digest):
+        raise StateError(f"{what}: a damaged saved state: its checksum differs")
+    theirs = body[len(MAGIC) : len(MAGIC) + FINGERPRINT]
+    if theirs != fingerprint:
+        raise StateError(
+            f"{what}: a saved state of another model, {theirs.hex()[:16]}..., "
+            f"expected {fingerprint.hex()[:16]}..."
+        )
+    layers, width = h_shape[0], h_shape[1] + (c_shape[1] if c_shape else 0)
+    reals = np.frombuffer(body, np.dtype(dtype).newbyteorder("<"), offset=len(MAGIC) + FINGERPRINT)
+    if reals.size != layers * width:
+        raise StateError(f"{what}: a saved state of {reals.size} reals, expected {layers * width}")
+    reals = reals.reshape(layers, width).astype(dtype)
+    return reals[:, : h_shape[1]], reals[:, h_shape[1] :] if c_shape else None
+
+
+def _digest(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=DIGEST).digest()

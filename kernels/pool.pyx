@@ -1,0 +1,357 @@
+# cython: language_level=3, cdivision=True, auto_pickle=False, autotestdict=False
+"""`Pool`: many streams through one stack, opened and closed one by one, stepped in any subset.
+
+slots.h has the states and who may use them; here arrays and ids are checked, and the GIL is
+released. Shapes as in core.pyx, with n streams in a call.
+A step allocates nothing but the result, and nothing at all with `out=`.
+"""
+
+cimport cython
+cimport numpy as np
+from arrays cimport is_matrix, is_plain, refuse_out, typenum_of, unidirectional
+from engine cimport fr_run
+from libc.stdint cimport INT64_MAX, int64_t, uintptr_t
+from libc.stdlib cimport free
+from libc.string cimport memcpy, memset
+from stack cimport (
+    fr_aligned_alloc, fr_stack, fr_stack_run, fr_stack_scratch_bytes, fr_stack_state_reals,
+)
+
+import operator
+
+import numpy as np
+
+from fastrnn._kernels.core import as_array
+
+np.import_array()
+
+cdef extern from "Python.h":
+    long long PyLong_AsLongLongAndOverflow(object, int *)
+
+cdef extern from "slots.h" nogil:
+    ctypedef struct fr_pool:
+        pass
+    ctypedef struct fr_workspace:
+        int64_t *ids
+        void **states
+        void *scratch
+    ctypedef enum fr_pool_result:
+        FR_POOL_OK
+        FR_POOL_FULL
+        FR_POOL_NO_MEMORY
+        FR_POOL_CLOSED
+        FR_POOL_BUSY
+        FR_POOL_TWICE
+    fr_pool *fr_pool_new(const fr_stack *, size_t, bint)
+    void fr_pool_free(fr_pool *)
+    size_t fr_pool_capacity(fr_pool *)
+    size_t fr_pool_open_count(fr_pool *)
+    bint fr_pool_has(fr_pool *, int64_t)
+    fr_pool_result fr_pool_open(fr_pool *, int64_t *)
+    fr_pool_result fr_pool_close(fr_pool *, int64_t)
+    fr_workspace *fr_pool_enter(fr_pool *, size_t)
+    void fr_pool_leave(fr_workspace *)
+    fr_pool_result fr_pool_claim(fr_pool *, fr_workspace *, size_t, size_t *)
+    void fr_pool_release(fr_workspace *, size_t)
+
+
+cdef enum:
+    NO_ID = -1      # what no stream is ever called
+
+
+@cython.final
+cdef class Pool:
+    """States of streams through a unidirectional stack.
+
+    Any number of threads may use it at once, for different streams; a call that meets another on
+    one of its streams raises RuntimeError, and has then changed nothing.
+
+    Parameters
+    ----------
+    stack : Stack
+    name : str
+        Begins every error message.
+    capacity : int
+        Streams that there is room for, 1 to 2**31 - 1.
+    grow : bool
+        Whether opening one more than that doubles the room.
+    """
+
+    cdef readonly object stack
+    cdef readonly bint grow
+    cdef const fr_stack *s
+    cdef fr_pool *pool
+    cdef object dtype
+    cdef str name
+    cdef int typenum
+
+    def __cinit__(self, stack, str name not None, Py_ssize_t capacity, bint grow):
+        self.s = unidirectional(stack, name)
+        self.stack = stack
+        self.dtype = stack.dtype
+        self.name = name
+        self.grow = grow
+        self.typenum = typenum_of(self.s)
+        self.pool = fr_pool_new(self.s, capacity, grow)
+        if self.pool == NULL:
+            raise MemoryError(f"{name}: no memory for {capacity} streams")
+
+    def __dealloc__(self):
+        if self.pool != NULL:
+            fr_pool_free(self.pool)
+
+    def __len__(self):
+        """How many streams are open."""
+        return fr_pool_open_count(self.pool)
+
+    @property
+    def capacity(self):
+        """How many streams there is room for now."""
+        return fr_pool_capacity(self.pool)
+
+    def __contains__(self, id):
+        """Whether `id` is an open stream."""
+        return fr_pool_has(self.pool, self.as_id(id))
+
+    def open(self):
+        """A new stream's id, or None where all `capacity` are open and the pool may not grow."""
+        cdef int64_t id
+        cdef fr_pool_result result = fr_pool_open(self.pool, &id)
+        if result == FR_POOL_FULL:
+            return None
+        if result != FR_POOL_OK:
+            raise MemoryError(f"{self.name}: no memory for more than {self.capacity} streams")
+        return id
+
+    def close(self, id):
+        """Give a stream's room back; its id is never used again."""
+        cdef fr_pool_result result = fr_pool_close(self.pool, self.as_id(id))
+        if result != FR_POOL_OK:
+            self.refuse(result, id)
+
+    def step(self, ids, x, out=None):
+        """One time step of the streams `ids`: x (n, I) to the last layer's h (n, P)."""
+        cdef fr_workspace *w
+        cdef fr_run run
+        cdef size_t n
+        ids = self.as_ids(ids)
+        n = len(ids)
+        if not is_matrix(x, self.typenum, n, self.s.input_size):
+            x = self.accept(x, n, 2)
+        if out is None:
+            out = np.PyArray_EMPTY(2, [n, self.s.output_size], self.typenum, 0)
+        elif (not is_matrix(out, self.typenum, n, self.s.output_size)
+              or not np.PyArray_ISWRITEABLE(out)):
+            refuse_out(self.name, out, self.dtype, (n, self.s.output_size))
+        elif overlap(x, out):
+            x = x.copy()
+        w = self.take(ids, n)
+        self.fill(&run, w, 1, n, np.PyArray_DATA(x), np.PyArray_DATA(out))
+        if n > 0:
+            with nogil:
+                fr_stack_run(self.s, &run)
+        give_back(w, n)
+        return out
+
+    def run(self, ids, x, rows=None):
+        """T steps of the streams `ids`: x (T, n, I) to y (T, n, P). T may be 0.
+
+        rows : (T,) intp, non-increasing, optional
+            Streams ids[:rows[t]] live at step t; y past their own end is zero.
+        """
+        cdef fr_workspace *w
+        cdef fr_run run
+        cdef const ptrdiff_t *live = NULL
+        cdef size_t n, steps
+        ids = self.as_ids(ids)
+        n = len(ids)
+        x = self.accept(x, n, 3)
+        steps = x.shape[0]
+        if rows is None:
+            y = np.empty((steps, n, self.s.output_size), self.dtype)
+        else:
+            y = np.zeros((steps, n, self.s.output_size), self.dtype)
+            live = self.live_rows(rows, steps, n)
+        w = self.take(ids, n)
+        self.fill(&run, w, steps, n, np.PyArray_DATA(x), np.PyArray_DATA(y))
+        run.rows = live
+        if steps > 0 and n > 0:
+            run.scratch = fr_aligned_alloc(fr_stack_scratch_bytes(self.s, steps, n))
+            if run.scratch == NULL:
+                give_back(w, n)
+                raise MemoryError(f"{self.name}: no memory for {steps} steps of {n} streams")
+            with nogil:
+                fr_stack_run(self.s, &run)
+                free(run.scratch)
+        give_back(w, n)
+        return y
+
+    def get_state(self, ids):
+        """Copies of h (L, n, P) and c (L, n, H); c is None unless LSTM."""
+        cdef fr_workspace *w
+        cdef size_t n
+        ids = self.as_ids(ids)
+        n = len(ids)
+        h, c = self.empty_state(n)
+        w = self.take(ids, n)
+        self.copy_states(w, n, h, c, out=True)
+        give_back(w, n)
+        return h, c
+
+    def set_state(self, ids, h, c):
+        """Copy h (L, n, P) and c (L, n, H) or None in; all is checked before any is written."""
+        cdef fr_workspace *w
+        cdef size_t n
+        ids = self.as_ids(ids)
+        n = len(ids)
+        h = self.accept_state(h, n, self.s.output_size, "h")
+        if self.s.has_cell_state:
+            c = self.accept_state(c, n, self.s.hidden_size, "c")
+        w = self.take(ids, n)
+        self.copy_states(w, n, h, c, out=False)
+        give_back(w, n)
+
+    def reset(self, ids):
+        """Zero the states of the streams `ids`."""
+        cdef fr_workspace *w
+        cdef size_t n, i
+        ids = self.as_ids(ids)
+        n = len(ids)
+        w = self.take(ids, n)
+        for i in range(n):
+            memset(w.states[i], 0, fr_stack_state_reals(self.s) * self.s.item)
+        give_back(w, n)
+
+    cdef int64_t as_id(self, object id) except? NO_ID:
+        """An id as C has it; NO_ID for integers that are none."""
+        cdef int overflow = 0
+        cdef int64_t plain
+        if type(id) is int:  # by far the most
+            plain = PyLong_AsLongLongAndOverflow(id, &overflow)
+            return plain if overflow == 0 and plain >= 0 else NO_ID
+        if isinstance(id, bool):
+            raise TypeError(f"{self.name}: id is bool, expected what open() returned")
+        try:
+            id = operator.index(id)
+        except TypeError:
+            raise TypeError(f"{self.name}: id is {type(id).__name__}, expected what open() "
+                            "returned") from None
+        return id if 0 <= id <= INT64_MAX else NO_ID
+
+    cdef object as_ids(self, object ids):
+        """`ids` as a list, a tuple or a plain int64 array; `take` checks what is in it."""
+        if isinstance(ids, (list, tuple)) or is_plain(ids, np.NPY_INT64, 1):
+            return ids
+        array = np.asarray(ids)
+        if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
+            raise TypeError(f"{self.name}: ids is {type(ids).__name__} of {array.dtype} "
+                            f"{array.shape}, expected a sequence (n,) of what open() returned")
+        return array.tolist()
+
+    cdef fr_workspace *take(self, object ids, size_t n) except NULL:
+        """Claim the n streams `ids` for one call, all or none; it ends with give_back."""
+        cdef fr_workspace *w = fr_pool_enter(self.pool, n)
+        cdef fr_pool_result result
+        cdef size_t i, bad = 0
+        if w == NULL:
+            raise MemoryError(f"{self.name}: no memory to step {n} streams")
+        try:
+            if isinstance(ids, np.ndarray):
+                memcpy(w.ids, np.PyArray_DATA(ids), n * sizeof(int64_t))
+            else:
+                for i in range(n):
+                    w.ids[i] = self.as_id(ids[i])
+            result = fr_pool_claim(self.pool, w, n, &bad)
+            if result != FR_POOL_OK:
+                self.refuse(result, ids[bad])
+        except BaseException:
+            fr_pool_leave(w)
+            raise
+        return w
+
+    cdef object refuse(self, fr_pool_result result, object id):
+        if result == FR_POOL_TWICE:
+            raise ValueError(f"{self.name}: ids has stream {id} twice")
+        if result == FR_POOL_BUSY:
+            raise RuntimeError(f"{self.name}: stream {id} is in use by another thread")
+        raise LookupError(f"{self.name}: no stream {id}: it was closed, or never opened here")
+
+    cdef void fill(self, fr_run *run, fr_workspace *w, size_t steps, size_t n, void *x, void *y):
+        memset(run, 0, sizeof(run[0]))
+        run.steps = steps
+        run.batch = n
+        run.x = x
+        run.y = y
+        run.states = w.states
+        run.scratch = w.scratch
+
+    cdef const ptrdiff_t *live_rows(self, object rows, size_t steps, size_t n) except NULL:
+        if not is_plain(rows, np.NPY_INTP, 1) or <size_t> len(rows) != steps:
+            raise ValueError(f"rows must be an intp array ({steps},)")
+        if steps and (rows[0] > n or rows[-1] < 0 or (rows[1:] > rows[:-1]).any()):
+            raise ValueError(f"rows must fall from at most n={n} to at least 0")
+        return <const ptrdiff_t *> np.PyArray_DATA(rows)
+
+    cdef object accept(self, object x, size_t n, int ndim):
+        """`x` as an array (n, I) or (T, n, I) of the pool's dtype, or an error."""
+        x = as_array(x, self.dtype, f"{self.name}: x")
+        if x.ndim != ndim:
+            want = f"({'T, ' if ndim == 3 else ''}{n}, {self.s.input_size})"
+            raise ValueError(f"{self.name}: x has {x.ndim} dimensions, expected {ndim}: {want} "
+                             f"(x.shape={x.shape})")
+        if x.shape[ndim - 2] != n:
+            raise ValueError(f"{self.name}: x has {x.shape[ndim - 2]} rows, expected one for each "
+                             f"of {n} ids (x.shape={x.shape})")
+        if x.shape[ndim - 1] != self.s.input_size:
+            raise ValueError(f"{self.name}: x has {x.shape[ndim - 1]} features, expected "
+                             f"input_size={self.s.input_size} (x.shape={x.shape})")
+        return x
+
+    cdef tuple empty_state(self, size_t n):
+        h = np.empty((self.s.num_layers, n, self.s.output_size), self.dtype)
+        c = None
+        if self.s.has_cell_state:
+            c = np.empty((self.s.num_layers, n, self.s.hidden_size), self.dtype)
+        return h, c
+
+    cdef object accept_state(self, object value, size_t n, size_t width, str which):
+        value = as_array(value, self.dtype, f"{self.name}: state {which}")
+        shape = (self.s.num_layers, n, width)
+        if value.shape != shape:
+            raise ValueError(f"{self.name}: state {which} is {value.shape}, expected {shape}")
+        return value
+
+    cdef void copy_states(self, fr_workspace *w, size_t n, object h, object c, bint out):
+        """Between h (L, n, P), c (L, n, H) or None, and the states: of each layer h, then c."""
+        cdef size_t layer, i, P = self.s.output_size * self.s.item, H = 0
+        cdef char *hs = <char *> np.PyArray_DATA(h)
+        cdef char *cs = NULL
+        cdef char *state
+        if c is not None:
+            cs = <char *> np.PyArray_DATA(c)
+            H = self.s.hidden_size * self.s.item
+        for layer in range(self.s.num_layers):
+            for i in range(n):
+                state = <char *> w.states[i] + layer * (P + H)
+                copy(hs + (layer * n + i) * P, state, P, out)
+                if cs != NULL:
+                    copy(cs + (layer * n + i) * H, state + P, H, out)
+
+
+cdef inline void give_back(fr_workspace *w, size_t n) noexcept:
+    fr_pool_release(w, n)
+    fr_pool_leave(w)
+
+
+cdef inline void copy(char *array, char *state, size_t bytes, bint out) noexcept:
+    if out:
+        memcpy(array, state, bytes)
+    else:
+        memcpy(state, array, bytes)
+
+
+cdef bint overlap(object x, object out) noexcept:
+    """Whether they share memory but are not the same: some rows would write what others read."""
+    cdef uintptr_t a = <uintptr_t> np.PyArray_DATA(x), a_end = a + np.PyArray_NBYTES(x)
+    cdef uintptr_t b = <uintptr_t> np.PyArray_DATA(out), b_end = b + np.PyArray_NBYTES(out)
+    return (a != b or a_end != b_end) and a < b_end and b < a_end

@@ -1,0 +1,69 @@
+/* The states of many streams through one stack: opened and closed one by one, stepped in any subset and order.
+ *
+ * A stream has a slot, whose state stays where it is for as long as the pool lives: growing adds slabs of slots
+ * and moves none. An id names one stream for ever: its slot's number in the low 32 bits, above them how many
+ * streams had the slot before. Every use of a slot claims it first, so that threads may use different streams at
+ * once, and two that meet on one are told.
+ */
+#ifndef FASTRNN_SLOTS_H
+#define FASTRNN_SLOTS_H
+
+#include <stdint.h>
+
+#include "stack.h"
+
+typedef struct fr_pool fr_pool;
+typedef struct fr_slot fr_slot;
+
+struct fr_slot {
+    char busy;              /* claimed: the state is the claimant's */
+    int64_t id;             /* of the open stream, else NO_STREAM; read at any time, written while claimed */
+    int64_t next_id;        /* of the stream that has it next */
+    void *state;            /* fr_stack_state_reals(stack) */
+    fr_slot *next_free;
+};
+
+/* What one call needs, kept for the next one. */
+typedef struct fr_workspace fr_workspace;
+struct fr_workspace {
+    char busy;
+    size_t rows;            /* room in the three arrays */
+    int64_t *ids;
+    fr_slot **slots;
+    void **states;
+    void *scratch;          /* of a step of up to `rows` rows */
+    size_t scratch_bytes;
+    fr_workspace *next;
+};
+
+typedef enum {
+    FR_POOL_OK,
+    FR_POOL_FULL,
+    FR_POOL_NO_MEMORY,
+    FR_POOL_CLOSED,         /* no such stream, or not any more */
+    FR_POOL_BUSY,           /* another call has it */
+    FR_POOL_TWICE,          /* it stands in `ids` twice */
+} fr_pool_result;
+
+/* `stack` must outlive the pool. NULL: out of memory, or capacity is not in 1..2^31 - 1. */
+fr_pool *fr_pool_new(const fr_stack *stack, size_t capacity, int grow);
+void fr_pool_free(fr_pool *pool);   /* nobody may be in it */
+
+size_t fr_pool_capacity(fr_pool *pool);
+size_t fr_pool_open_count(fr_pool *pool);
+int fr_pool_has(fr_pool *pool, int64_t id);     /* whether it is open; an answer about now */
+
+/* A new stream of zero state; where the pool is full and may grow, in twice as many slots. */
+fr_pool_result fr_pool_open(fr_pool *pool, int64_t *id);
+fr_pool_result fr_pool_close(fr_pool *pool, int64_t id);
+
+/* Room for n rows, NULL if there is no memory. Ends in fr_pool_leave. */
+fr_workspace *fr_pool_enter(fr_pool *pool, size_t n);
+void fr_pool_leave(fr_workspace *w);
+
+/* Claims the streams w->ids[0..n): fills w->slots and w->states. All or none: if one cannot be had, *bad is its
+ * index. Ends in fr_pool_release. */
+fr_pool_result fr_pool_claim(fr_pool *pool, fr_workspace *w, size_t n, size_t *bad);
+void fr_pool_release(fr_workspace *w, size_t n);
+
+#endif

@@ -1,0 +1,205 @@
+# cython: language_level=3, cdivision=True, auto_pickle=False, autotestdict=False
+"""`Stepper`: the state of B streams through a stack, with the scratch that a step needs.
+
+Its step allocates nothing but the result, and nothing at all with `out=`.
+Shapes as in core.pyx: T steps, B rows, I input_size, H hidden_size, L num_layers, P output_size.
+"""
+
+cimport cython
+cimport numpy as np
+from arrays cimport is_matrix, is_plain, refuse_out, typenum_of, unidirectional
+from engine cimport fr_run
+from libc.limits cimport INT_MAX
+from libc.stdlib cimport free
+from libc.string cimport memcpy
+from stack cimport fr_aligned_alloc, fr_stack, fr_stack_run, fr_stack_scratch_bytes
+
+import numpy as np
+
+from fastrnn._kernels.core import as_array
+
+np.import_array()
+
+cdef extern from "claim.h" nogil:
+    bint fr_claim(char *)
+    void fr_release(char *)
+
+
+@cython.final
+cdef class Stepper:
+    """State and scratch of B streams through a unidirectional stack.
+
+    Belongs to one thread at a time: a call that meets another in progress raises RuntimeError.
+
+    Parameters
+    ----------
+    stack : Stack
+    name : str
+        Begins every error message.
+    batch : int or None
+        B >= 1. None: one stream, whose arrays have no batch dimension.
+    """
+
+    cdef readonly object stack
+    cdef const fr_stack *s
+    cdef object dtype
+    cdef readonly Py_ssize_t batch
+    cdef str name
+    cdef bint batched
+    cdef char busy
+    cdef fr_run one                 # one step of all rows; only x changes
+    cdef int typenum
+    cdef np.npy_intp out_shape[2]   # (B, P)
+    cdef size_t out_bytes
+    cdef const char *last_h         # h of the last layer
+    cdef object h, c                # (L, B, P), (L, B, H) or None
+
+    def __cinit__(self, stack, str name not None, batch):
+        cdef const fr_stack *s = unidirectional(stack, name)
+        if batch is not None and batch > INT_MAX:  # BLAS counts in int
+            raise ValueError(f"{name}: batch={batch}, expected at most {INT_MAX}")
+        self.stack = stack
+        self.s = s
+        self.dtype = stack.dtype
+        self.name = name
+        self.batched = batch is not None
+        self.batch = batch if self.batched else 1
+        self.h = np.zeros((s.num_layers, self.batch, s.output_size), self.dtype)
+        self.one.h = np.PyArray_DATA(self.h)
+        if s.has_cell_state:
+            self.c = np.zeros((s.num_layers, self.batch, s.hidden_size), self.dtype)
+            self.one.c = np.PyArray_DATA(self.c)
+        self.one.steps = 1
+        self.one.batch = self.batch
+        self.one.scratch = fr_aligned_alloc(fr_stack_scratch_bytes(s, 1, self.batch))
+        if self.one.scratch == NULL:
+            raise MemoryError(f"{name}: no memory for a batch of {self.batch}")
+        self.typenum = typenum_of(s)
+        self.out_shape[0] = self.batch
+        self.out_shape[1] = s.output_size
+        self.out_bytes = self.batch * s.output_size * s.item
+        self.last_h = <const char *> self.one.h + (s.num_layers - 1) * self.out_bytes
+
+    def __dealloc__(self):
+        free(self.one.scratch)
+
+    cdef inline bint fits(self, object array, Py_ssize_t width) noexcept:
+        """Whether `array` is C-contiguous (B, width), or (width,) unbatched, of the right type."""
+        if self.batched:
+            return is_matrix(array, self.typenum, self.batch, width)
+        return is_plain(array, self.typenum, 1) and np.PyArray_DIMS(array)[0] == width
+
+    def step(self, x, out=None):
+        """One time step: x (B, I) to the last layer's h (B, P); without B if unbatched."""
+        cdef void *out_data
+        if not self.fits(x, self.s.input_size):
+            x = self.accept(x)
+        if out is None:
+            out = np.PyArray_EMPTY(2 if self.batched else 1, &self.out_shape[not self.batched],
+                                   self.typenum, 0)
+        elif not self.fits(out, self.s.output_size) or not np.PyArray_ISWRITEABLE(out):
+            refuse_out(self.name, out, self.dtype, self.shape(self.s.output_size))
+        self.claim()
+        self.one.x = np.PyArray_DATA(x)
+        out_data = np.PyArray_DATA(out)
+        with nogil:
+            fr_stack_run(self.s, &self.one)
+            memcpy(out_data, self.last_h, self.out_bytes)
+        fr_release(&self.busy)
+        return out
+
+    def run(self, x):
+        """T steps: x (T, B, I) to y (T, B, P); without B if unbatched. T may be 0."""
+        x = as_array(x, self.dtype, f"{self.name}: x")
+        self.check_features(x, 3 if self.batched else 2)
+        steps = x.shape[0]
+        out = np.empty((steps, *self.shape(self.s.output_size)), self.dtype)
+        self.claim()
+        try:
+            self.stack.run(x.reshape(steps, self.batch, self.s.input_size), self.h, self.c,
+                           out.reshape(steps, self.batch, self.s.output_size))
+        finally:
+            fr_release(&self.busy)
+        return out
+
+    def get_state(self):
+        """Copies of (h, c); c is None unless LSTM. (L, B, ...), or (L, ...) unbatched."""
+        self.claim()
+        try:
+            return tuple(None if state is None else
+                         (state if self.batched else state[:, 0]).copy()
+                         for state in (self.h, self.c))
+        finally:
+            fr_release(&self.busy)
+
+    def set_state(self, h, c):
+        """Copy (h, c) in; both are checked before either is written."""
+        h = self.accept_state(h, self.h, "h")
+        if self.c is not None:
+            c = self.accept_state(c, self.c, "c")
+        self.claim()
+        try:
+            self.h[...] = h
+            if self.c is not None:
+                self.c[...] = c
+        finally:
+            fr_release(&self.busy)
+
+    def reset(self, rows=None):
+        """Zero the state of all rows, or of `rows`: an index, a sequence of them or a bool mask."""
+        if rows is None:
+            rows = slice(None)
+        else:
+            try:
+                index = np.asarray(rows)
+                if index.ndim == 0 and index.dtype.kind == "b":
+                    raise IndexError("one bool for all rows")
+                rows = np.arange(self.batch)[index]
+            except (IndexError, ValueError) as error:
+                raise IndexError(f"{self.name}: reset rows for a batch of {self.batch}: {error}"
+                                 ) from None
+        self.claim()
+        try:
+            self.h[:, rows] = 0
+            if self.c is not None:
+                self.c[:, rows] = 0
+        finally:
+            fr_release(&self.busy)
+
+    cdef int claim(self) except -1:
+        """Take the stream for one call, which ends in fr_release."""
+        if not fr_claim(&self.busy):
+            raise RuntimeError(f"{self.name}: in use by another thread")
+        return 0
+
+    cdef tuple shape(self, Py_ssize_t width):
+        if self.batched:
+            return (self.batch, width)
+        return (width,)
+
+    cdef object accept(self, object x):
+        """`x` made to fit a step, or an error that says why it cannot."""
+        x = as_array(x, self.dtype, f"{self.name}: x")
+        self.check_features(x, 2 if self.batched else 1)
+        return x
+
+    cdef object check_features(self, object x, int ndim):
+        """x must be (..., B, I), or (..., I) unbatched, with `ndim` dimensions."""
+        lead = ("T, " if ndim == 3 else "") if self.batched else ("T, " if ndim == 2 else "")
+        want = f"({lead}{f'{self.batch}, ' if self.batched else ''}{self.s.input_size})"
+        if x.ndim != ndim:
+            raise ValueError(f"{self.name}: x has {x.ndim} dimensions, expected {ndim}: {want} "
+                             f"(x.shape={x.shape})")
+        if self.batched and x.shape[-2] != self.batch:
+            raise ValueError(f"{self.name}: x has {x.shape[-2]} rows, expected batch={self.batch} "
+                             f"(x.shape={x.shape})")
+        if x.shape[-1] != self.s.input_size:
+            raise ValueError(f"{self.name}: x has {x.shape[-1]} features, expected "
+                             f"input_size={self.s.input_size} (x.shape={x.shape})")
+
+    cdef object accept_state(self, object value, object state, str which):
+        value = as_array(value, self.dtype, f"{self.name}: state {which}")
+        shape = state.shape if self.batched else (state.shape[0], state.shape[2])
+        if value.shape != shape:
+            raise ValueError(f"{self.name}: state {which} is {value.shape}, expected {shape}")
+        return value.reshape(state.shape)

@@ -1,0 +1,161 @@
+/* The slots of a pool on their own: threads that open, close and step streams of one pool, under sanitizers.
+ *
+ * The one layer of the stack adds 1 to the state of every row it is given, and fails if two calls are in one state at
+ * once. Each thread keeps count of its own streams' steps; some of the ids it uses are another thread's, or closed.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../kernels/slots.h"
+
+#define THREADS 8
+#define OWN 40          /* most streams of a thread */
+#define ROUNDS 4000
+
+#define CHECK(what)                                                  \
+    do {                                                             \
+        if (!(what)) {                                               \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
+            abort();                                                 \
+        }                                                            \
+    } while (0)
+
+static size_t scratch_bytes(const fr_layer *layer, size_t steps, size_t batch)
+{
+    (void)layer;
+    return steps * batch;
+}
+
+/* h[0] counts, h[1] says whether somebody is in */
+static void add_one(const fr_layer *layer, const fr_run *run)
+{
+    (void)layer;
+    memset(run->scratch, 1, run->steps * run->batch);
+    for (size_t m = 0; m < run->batch; m++) {
+        float *h = (float *)run->states[m] + run->h_at;
+        CHECK(h[1] == 0);
+        h[1] = 1;
+    }
+    for (size_t m = 0; m < run->batch; m++) {
+        float *h = (float *)run->states[m] + run->h_at;
+        h[0] += 1;
+        h[1] = 0;
+    }
+}
+
+static fr_layer layer = {.scratch_bytes = scratch_bytes, .run = add_one};
+static fr_layer *layers[] = {&layer};
+static const fr_stack stack = {.layers = layers, .num_layers = 1, .directions = 1, .input_size = 1, .hidden_size = 2,
+                               .output_size = 2, .item = sizeof(float)};
+
+static fr_pool *pool;
+static int64_t shared[THREADS];     /* a stream that every thread may step; under no protection but the pool's */
+
+/* Steps the n streams; on success each has one step more. */
+static fr_pool_result step(const int64_t *ids, size_t n, const float *expected)
+{
+    fr_workspace *w = fr_pool_enter(pool, n);
+    size_t bad = 0;
+    CHECK(w);
+    memcpy(w->ids, ids, n * sizeof *ids);
+    fr_pool_result result = fr_pool_claim(pool, w, n, &bad);
+    if (result == FR_POOL_OK) {
+        fr_run run = {.steps = 1, .batch = n, .states = w->states, .scratch = w->scratch};
+        fr_stack_run(&stack, &run);
+        for (size_t i = 0; expected && i < n; i++)
+            CHECK(((float *)w->states[i])[0] == expected[i] + 1);
+        fr_pool_release(w, n);
+    }
+    fr_pool_leave(w);
+    return result;
+}
+
+static void *hammer(void *self)
+{
+    unsigned seed = 1 + (unsigned)((int64_t *)self - shared);
+    size_t count = 0;
+    int64_t ids[OWN + 1], gone = -1;
+    float steps[OWN];
+    size_t met = 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        int what = rand_r(&seed) % 8;
+        if (what == 0 && count < OWN) {
+            CHECK(fr_pool_open(pool, &ids[count]) == FR_POOL_OK);
+            CHECK(fr_pool_has(pool, ids[count]) && ids[count] != gone);
+            steps[count++] = 0;
+        } else if (what == 1 && count > 0) {
+            size_t i = (size_t)rand_r(&seed) % count;
+            gone = ids[i];
+            CHECK(fr_pool_close(pool, gone) == FR_POOL_OK);
+            CHECK(fr_pool_close(pool, gone) == FR_POOL_CLOSED && !fr_pool_has(pool, gone));
+            ids[i] = ids[--count];
+            steps[i] = steps[count];
+        } else if (what == 2 && gone >= 0) {
+            CHECK(step(&gone, 1, NULL) == FR_POOL_CLOSED);
+        } else if (what == 3 && count > 0) {
+            ids[count] = ids[0];
+            CHECK(step(ids, count + 1, NULL) == FR_POOL_TWICE);
+        } else if (what == 4) {
+            fr_pool_result result = step(&shared[rand_r(&seed) % THREADS], 1, NULL);
+            CHECK(result == FR_POOL_OK || result == FR_POOL_BUSY);
+            met += result == FR_POOL_BUSY;
+        } else if (count > 0) {
+            CHECK(step(ids, count, steps) == FR_POOL_OK);
+            for (size_t i = 0; i < count; i++)
+                steps[i]++;
+        }
+    }
+    for (size_t i = 0; i < count; i++)
+        CHECK(fr_pool_close(pool, ids[i]) == FR_POOL_OK);
+    return (void *)met;
+}
+
+static void every_slot_once(void)
+{
+    int64_t ids[4], one;
+    pool = fr_pool_new(&stack, 3, 0);
+    CHECK(pool && fr_pool_capacity(pool) == 3);
+    for (int i = 0; i < 3; i++)
+        CHECK(fr_pool_open(pool, &ids[i]) == FR_POOL_OK && ids[i] == i);
+    CHECK(fr_pool_open(pool, &one) == FR_POOL_FULL);
+    CHECK(fr_pool_close(pool, 1) == FR_POOL_OK && fr_pool_open(pool, &one) == FR_POOL_OK);
+    CHECK(one == (1ll << 32) + 1 && !fr_pool_has(pool, 1) && fr_pool_open_count(pool) == 3);
+    CHECK(fr_pool_close(pool, -1) == FR_POOL_CLOSED && fr_pool_close(pool, 3) == FR_POOL_CLOSED);
+    CHECK(fr_pool_close(pool, INT64_MAX) == FR_POOL_CLOSED && fr_pool_close(pool, INT64_MIN) == FR_POOL_CLOSED);
+    fr_workspace *w = fr_pool_enter(pool, 1);
+    size_t bad;
+    w->ids[0] = 2;
+    CHECK(fr_pool_claim(pool, w, 1, &bad) == FR_POOL_OK);
+    CHECK(step((int64_t[]){0, 2}, 2, NULL) == FR_POOL_BUSY && fr_pool_close(pool, 2) == FR_POOL_BUSY);
+    CHECK(step(ids, 1, NULL) == FR_POOL_OK);        /* what was claimed before the busy one was let go */
+    fr_pool_release(w, 1);
+    fr_pool_leave(w);
+    CHECK(step((int64_t[]){0, 2}, 2, NULL) == FR_POOL_OK);
+    fr_pool_free(pool);
+    CHECK(!fr_pool_new(&stack, 0, 1) && !fr_pool_new(&stack, (size_t)1 << 31, 1));
+}
+
+int main(void)
+{
+    pthread_t threads[THREADS];
+    size_t met = 0;
+    every_slot_once();
+    pool = fr_pool_new(&stack, 3, 1);
+    CHECK(pool);
+    for (int i = 0; i < THREADS; i++)
+        CHECK(fr_pool_open(pool, &shared[i]) == FR_POOL_OK);
+    for (int i = 0; i < THREADS; i++)
+        CHECK(pthread_create(&threads[i], NULL, hammer, &shared[i]) == 0);
+    for (int i = 0; i < THREADS; i++) {
+        void *result;
+        CHECK(pthread_join(threads[i], &result) == 0);
+        met += (size_t)result;
+    }
+    CHECK(fr_pool_open_count(pool) == THREADS);
+    printf("%d threads, %zu slots in the end, met on a stream %zu times\n", THREADS, fr_pool_capacity(pool), met);
+    fr_pool_free(pool);
+    return 0;
+}

@@ -1,6 +1,6 @@
-/* How near the SIMD engine comes to this machine's limit, one thread, best instruction set.
+/* How near the SIMD engine comes to this machine's limit, one thread.
  *
- *     gcc -O3 -ffp-contract=off -o step bench/step.c kernels/simd*.c kernels/{cpu,team}.c -lm && ./step
+ *     gcc -O3 -ffp-contract=off -o step bench/step.c kernels/simd*.c kernels/{cpu,team}.c -lm && ./step avx2 lstm
  *
  * Limit of a step = max(packed weight bytes / read bandwidth at that working-set size, flops / FMA peak);
  * of a sequence, the x part (weights read once) plus T times the h part. Bandwidth, peak and the
@@ -130,23 +130,40 @@ static void measure(fr_isa isa, fr_cell cell, size_t steps, size_t batch, size_t
         free(all_arrays[i]);
 }
 
-/* step [cell [T [B [H]]]]: a 0, or nothing, means all */
+#define GRID(...) {(const size_t[]){__VA_ARGS__}, sizeof((const size_t[]){__VA_ARGS__}) / sizeof(size_t)}
+
+/* step [isa [cell [T [B [H]]]]]: a 0, or nothing, means the CPU's best ISA, every cell, and the grid's values */
 int main(int argc, char **argv)
 {
-    const size_t step_batches[] = {1, 4, 16, 64, 256}, sequence_batches[] = {1, 4, 32};
-    const size_t sizes[] = {32, 64, 128, 256, 512, 1024};
-    size_t only[5] = {0};       /* T, B, H from 2 on */
-    for (int i = 2; i < argc && i < 5; i++)
-        only[i] = strtoul(argv[i], NULL, 10);
-    for (int cell = FR_LSTM; cell <= FR_RNN; cell++)
-        for (int sequence = 0; sequence < 2; sequence++)
-            for (size_t i = 0; i < (sequence ? 3 : 5); i++)
-                for (size_t j = 0; j < sizeof sizes / sizeof *sizes; j++) {
-                    size_t steps = sequence ? 100 : 1, batch = sequence ? sequence_batches[i] : step_batches[i];
-                    if ((argc < 2 || strcmp(argv[1], "0") == 0 || strcmp(argv[1], cells[cell]) == 0)
-                        && (!only[2] || only[2] == steps) && (!only[3] || only[3] == batch)
-                        && (!only[4] || only[4] == sizes[j]))
-                        measure(fr_isa_best(), (fr_cell)cell, steps, batch, sizes[j]);
-                }
+    typedef struct { const size_t *of; size_t count; } grid;
+    const grid lengths = GRID(1, 100), sizes = GRID(32, 64, 128, 256, 512, 1024);
+    const grid step_batches = GRID(1, 4, 16, 64, 256), sequence_batches = GRID(1, 4, 32);
+    const char *asked[] = {"0", "0"};       /* ISA, cell */
+    size_t only[3] = {0};                   /* T, B, H */
+    for (int i = 1; i < argc && i < 6; i++) {
+        if (i < 3)
+            asked[i - 1] = argv[i];
+        else
+            only[i - 3] = strtoul(argv[i], NULL, 10);
+    }
+    int isa = fr_isa_best();
+    if (strcmp(asked[0], "0"))
+        for (isa = 0; isa < FR_ISA_COUNT && strcmp(asked[0], fr_isa_name((fr_isa)isa)); isa++)
+            ;
+    if (isa == FR_ISA_COUNT || !fr_isa_supported((fr_isa)isa)) {
+        fprintf(stderr, "no instruction set %s on this CPU\n", asked[0]);
+        return 1;
+    }
+    for (int cell = FR_LSTM; cell <= FR_RNN; cell++) {
+        if (strcmp(asked[1], "0") && strcmp(asked[1], cells[cell]))
+            continue;
+        const grid t = only[0] ? (grid){&only[0], 1} : lengths, h = only[2] ? (grid){&only[2], 1} : sizes;
+        for (size_t i = 0; i < t.count; i++) {
+            const grid b = only[1] ? (grid){&only[1], 1} : t.of[i] == 1 ? step_batches : sequence_batches;
+            for (size_t j = 0; j < b.count; j++)
+                for (size_t k = 0; k < h.count; k++)
+                    measure((fr_isa)isa, (fr_cell)cell, t.of[i], b.of[j], h.of[k]);
+        }
+    }
     return 0;
 }

@@ -15,7 +15,7 @@ from fastrnn.bench.measure import Samples, sample_case
 from fastrnn.bench.models import Model
 from fastrnn.bench.peers import PEERS
 
-SECONDS, QUICK_SECONDS = 1.0, 0.25  # for the rounds of one contest
+SECONDS, QUICK_SECONDS = 1.0, 0.5  # for the rounds of one contest
 
 
 Options = tuple[tuple[str, Any], ...]  # of a layer

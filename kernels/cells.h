@@ -1,8 +1,8 @@
 /* The cells: what turns one block's sums into the next state.
  *
- * x_sums, h_sums (rows, gates, units): the two chains of every gate, added here once. `units` is a
- * block's, padding included, so every operation is a full vector on aligned memory. Formulas and gate
- * order are torch's.
+ * x_sums, h_sums (rows, width), each row (gates, units) and what fills its last panel: the two chains of
+ * every gate, added here once. `units` is a block's, padding included, so every operation is a full vector
+ * on aligned memory. Formulas and gate order are torch's.
  *
  * A cell is up to two passes over the block, each short in latency and wide in independent work: one
  * long pass would leave the multipliers waiting. What the first leaves for the second, it puts in h_sums.
@@ -19,9 +19,9 @@ typedef struct {
     float *z;               /* GRU, reset before the product: update gate, kept for the second stage */
 } step_state;
 
-/* All rows, units [unit, unit + units) of a step. */
+/* All rows, units [unit, unit + units) of a step; sums `width` apart from row to row. */
 typedef struct {
-    size_t rows, unit, units;
+    size_t rows, unit, units, width;
     const float *x_sums;
     float *h_sums;
 } cell_block;
@@ -39,8 +39,8 @@ static void lstm_gates(const step_state *s, const cell_block *b)
 {
     size_t n = b->units;
     for (size_t m = 0; m < b->rows; m++) {
-        const float *x = b->x_sums + m * 4 * n;
-        float *h = b->h_sums + m * 4 * n, *c = s->c + m * s->unit_stride + b->unit;
+        const float *x = b->x_sums + m * b->width;
+        float *h = b->h_sums + m * b->width, *c = s->c + m * s->unit_stride + b->unit;
         for (size_t j = 0; j < n; j += VEC_WIDTH) {
             vec i = sigmoid_divisor(gate_sum(x, h, j));
             vec f = sigmoid_divisor(gate_sum(x, h, n + j));
@@ -60,7 +60,7 @@ INLINE void lstm_out(const step_state *s, const cell_block *b, float *out)
         size_t at = m * s->unit_stride + b->unit;
         for (size_t j = 0; j < n; j += VEC_WIDTH) {
             vec divisor, c = tanh_dividend(v_load(s->c + at + j), &divisor);
-            v_store(out + at + j, v_div(c, v_mul(v_load(b->h_sums + m * 4 * n + j), divisor)));
+            v_store(out + at + j, v_div(c, v_mul(v_load(b->h_sums + m * b->width + j), divisor)));
         }
     }
 }
@@ -75,7 +75,7 @@ static void projection_output(const step_state *s, const cell_block *b)
 {
     for (size_t m = 0; m < b->rows; m++)
         for (size_t j = 0; j < b->units; j += VEC_WIDTH)
-            v_store(s->h_next + m * s->h_stride + b->unit + j, v_load(b->h_sums + m * b->units + j));
+            v_store(s->h_next + m * s->h_stride + b->unit + j, v_load(b->h_sums + m * b->width + j));
 }
 
 /* h' = (1 - z) n + z h. In this form z = 1 keeps h exactly; n + z (h - n), torch's, rounds it to n's precision. */
@@ -87,8 +87,8 @@ static void gru_gates(const step_state *s, const cell_block *b)
     size_t n = b->units;
     (void)s;
     for (size_t m = 0; m < b->rows; m++) {
-        const float *x = b->x_sums + m * 3 * n;
-        float *h = b->h_sums + m * 3 * n;
+        const float *x = b->x_sums + m * b->width;
+        float *h = b->h_sums + m * b->width;
         for (size_t j = 0; j < n; j += VEC_WIDTH) {
             vec r = v_sigmoid(gate_sum(x, h, j));
             vec z = v_sigmoid(gate_sum(x, h, n + j));
@@ -102,7 +102,7 @@ static void gru_output(const step_state *s, const cell_block *b)
 {
     size_t n = b->units;
     for (size_t m = 0; m < b->rows; m++) {
-        const float *left = b->h_sums + m * 3 * n;
+        const float *left = b->h_sums + m * b->width;
         size_t at = m * s->h_stride + b->unit;
         for (size_t j = 0; j < n; j += VEC_WIDTH)
             v_store(s->h_next + at + j,
@@ -115,7 +115,7 @@ static void gru_reset_output(const step_state *s, const cell_block *b)
 {
     size_t n = b->units;
     for (size_t m = 0; m < b->rows; m++) {
-        const float *x_sums = b->x_sums + m * 2 * n, *h_sums = b->h_sums + m * 2 * n;
+        const float *x_sums = b->x_sums + m * b->width, *h_sums = b->h_sums + m * b->width;
         size_t at = m * s->h_stride + b->unit;
         for (size_t j = 0; j < n; j += VEC_WIDTH) {
             v_store(s->inner + at + j, v_mul(v_sigmoid(gate_sum(x_sums, h_sums, j)), v_load(s->h + at + j)));
@@ -130,7 +130,7 @@ static void gru_new_output(const step_state *s, const cell_block *b)
     for (size_t m = 0; m < b->rows; m++) {
         size_t at = m * s->h_stride + b->unit;
         for (size_t j = 0; j < b->units; j += VEC_WIDTH) {
-            vec n = v_tanh(gate_sum(b->x_sums, b->h_sums, m * b->units + j));
+            vec n = v_tanh(gate_sum(b->x_sums, b->h_sums, m * b->width + j));
             v_store(s->h_next + at + j, gru_update(v_load(s->z + at + j), n, v_load(s->h + at + j)));
         }
     }
@@ -142,7 +142,7 @@ static void rnn_tanh_output(const step_state *s, const cell_block *b)
     for (size_t m = 0; m < b->rows; m++)
         for (size_t j = 0; j < b->units; j += VEC_WIDTH)
             v_store(s->h_next + m * s->h_stride + b->unit + j,
-                    v_tanh(gate_sum(b->x_sums, b->h_sums, m * b->units + j)));
+                    v_tanh(gate_sum(b->x_sums, b->h_sums, m * b->width + j)));
 }
 
 /* h' = max(x + h, 0) */
@@ -151,5 +151,5 @@ static void rnn_relu_output(const step_state *s, const cell_block *b)
     for (size_t m = 0; m < b->rows; m++)
         for (size_t j = 0; j < b->units; j += VEC_WIDTH)
             v_store(s->h_next + m * s->h_stride + b->unit + j,
-                    v_max(0.0f, gate_sum(b->x_sums, b->h_sums, m * b->units + j)));
+                    v_max(0.0f, gate_sum(b->x_sums, b->h_sums, m * b->width + j)));
 }

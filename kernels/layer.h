@@ -9,8 +9,6 @@
  * A stage is x_sums = b_ih + W_ih x, h_sums = b_hh + W_hh h (in the second stage: of inner), then its cell.
  */
 
-#define ALIGNMENT 64    /* bytes; a cache line, and the widest vector */
-
 typedef struct {
     cell_fn *gates, *output;    /* the cell's passes, gates NULL where one does */
     matrix x, h;                /* the projection's stage has no x: depth 0 */
@@ -61,6 +59,11 @@ static size_t layer_floats(const simd_layer *l)
     return floats;
 }
 
+/* From so many bytes of weights on, a step reads them from memory: more than an L3 has, or a core's share of one. */
+#ifndef FAR_BYTES       /* some of the tests set it to 1 */
+#define FAR_BYTES (32 << 20)
+#endif
+
 /* w (.., depth) and bias from gate row `row` on; NULL stays NULL */
 static float *pack_from(matrix *m, float *out, const void *w, const void *bias, size_t row)
 {
@@ -72,9 +75,11 @@ static float *pack_from(matrix *m, float *out, const void *w, const void *bias, 
 static void pack_layer(simd_layer *l, const fr_params *p)
 {
     float *out = l->weights;
+    int far = l->base.packed_bytes >= FAR_BYTES;
     size_t row = 0;     /* gates are stacked: a stage's rows follow those of the stage before */
     for (size_t i = 0; i < l->stages; i++) {
         stage *g = &l->stage[i];
+        g->x.far = g->h.far = far;
         if (g->x.units == 0) {
             out = pack_from(&g->h, out, p->w_hr, NULL, 0);
         } else {

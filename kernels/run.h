@@ -88,15 +88,7 @@ static size_t scratch_bytes(const fr_layer *layer, size_t steps, size_t batch)
     return count.used * sizeof(float);
 }
 
-/* n floats between rows that need not be aligned and do not overlap */
-INLINE void copy_row(float *to, const float *from, size_t n)
-{
-    size_t j = 0;
-    for (; j + VEC_WIDTH <= n; j += VEC_WIDTH)
-        v_storeu(to + j, v_loadu(from + j));
-    for (; j < n; j++)
-        to[j] = from[j];
-}
+static void copy_row(float *to, const float *from, size_t n) { memcpy(to, from, n * sizeof(float)); }
 
 static void copy_rows(float *to, size_t to_stride, const float *from, size_t from_stride, size_t rows, size_t n)
 {
@@ -118,16 +110,16 @@ static void stage_step(const simd_layer *l, size_t i, const run_plan *s, size_t 
     const stage *g = &l->stage[i];
     const float *from = i == 0 ? s->state.h : s->state.inner;
     size_t stride = i == 0 ? s->state.h_stride : s->state.unit_stride;
-    size_t at_once = rows < CELL_ROWS ? CELL_ROWS / rows : 1;       /* blocks */
+    size_t at_once = rows == 1 ? CELL_ROWS : rows < CELL_ROWS ? CELL_ROWS / rows : 1;       /* blocks */
     for (size_t block = first, n; block < last; block += n) {
         cell_block b[CELL_ROWS];
         n = smaller(at_once, last - block);
         for (size_t k = 0; k < n; k++) {
-            size_t units = block_units(&g->h, block + k);
+            size_t units = block_units(&g->h, block + k), width = block_width(&g->h, block + k);
             const float *x_sums = block_sums(&g->x, block + k, chunk_rows, s->x_sums[i])
-                                + chunk_row * g->x.gates * units;
+                                + chunk_row * width;
             float *h_sums = s->h_sums + k * rows * BLOCK_PANELS * PANEL;
-            b[k] = (cell_block){rows, block_unit(&g->h, block + k), units, x_sums, h_sums};
+            b[k] = (cell_block){rows, block_unit(&g->h, block + k), units, width, x_sums, h_sums};
             block_product(&g->h, block + k, rows, from, stride, h_sums);
         }
         for (size_t k = 0; g->gates && k < n; k++)
@@ -147,8 +139,9 @@ static size_t live_rows(const fr_run *run, size_t first_row, size_t rows, size_t
 /* This thread's share of n things: [*first, *last). */
 static void share(size_t n, const fr_team *team, size_t member, size_t *first, size_t *last)
 {
-    *first = n * member / fr_team_size(team);
-    *last = n * (member + 1) / fr_team_size(team);
+    size_t size = fr_team_size(team);
+    *first = size == 1 ? 0 : n * member / size;     /* alone, a step has no time for divisions */
+    *last = size == 1 ? n : n * (member + 1) / size;
 }
 
 /* x_sums of the live rows of steps [first, first + n): step t's at chunk row (t - first) * rows */
@@ -169,7 +162,7 @@ static void project_chunk(const simd_layer *l, const fr_run *run, size_t first_r
                         steps++;
                 if (live)
                     block_product(m, block, live == rows ? steps * rows : live, x, l->input_size,
-                                  sums + (t - first) * rows * m->gates * block_units(m, block));
+                                  sums + (t - first) * rows * block_width(m, block));
             }
         }
     }

@@ -2,6 +2,7 @@
 #define _DEFAULT_SOURCE     /* madvise */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif

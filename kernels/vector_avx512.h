@@ -2,7 +2,8 @@
 #include <immintrin.h>
 
 #define VEC_WIDTH 16
-#define TILE_ROWS 12    /* 12 rows x 2 vectors = 24 sums, 2 weights, broadcasts: 27 of 32 registers */
+/* Registers would do for 12 rows, but rows 4 KiB apart (I or H a multiple of 1024) share one set of L1, of 8 lines. */
+#define TILE_ROWS 6
 
 typedef __m512 vec;
 

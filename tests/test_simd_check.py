@@ -28,8 +28,9 @@ WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 BUILDS = {
     "shipped": (["-O3"], 60),
     "sanitized": (["-O0", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"], 6),
-    # every case of more than one thread, however small, runs on as many
-    "threads": (["-O1", "-g", "-fsanitize=thread", "-DTHREAD_WORK=1"], 3),
+    # every case of more than one thread, however small, runs on as many; all weights count as far
+    "threads": (["-O1", "-g", "-fsanitize=thread", "-DTHREAD_WORK=1", "-DFAR_BYTES=1"], 3),
+    "far": (["-O3", "-DFAR_BYTES=1"], 30),
 }
 
 

@@ -19,8 +19,8 @@ from fastrnn.engines import choose_isa
 SMALLEST, LARGEST = 8 << 10, 256 << 20  # bytes: in the first cache, beyond the last
 QUICK_LARGEST = 64 << 20
 BLOCK = 128  # floats: lengths that simd.read_memory takes
-SAMPLE = 2e-3  # seconds
-SAMPLES = 5
+SAMPLE = 1e-3  # seconds
+SAMPLES = 15  # multipliers, for one, take now one port and now another
 WARM_UP = 0.05  # seconds: the clock rate rises
 
 
@@ -58,7 +58,7 @@ class Limits:
 def measure_limits(isa: str | None = None, quick: bool = False) -> Limits:
     """Measure one core with the vectors of `isa`; None: FASTRNN_ISA, or the fastest here.
 
-    Takes about a second, and 256 MB of memory; quick: a third of that.
+    Takes some three seconds and 256 MB of memory; quick: a third of that.
 
     Raises
     ------

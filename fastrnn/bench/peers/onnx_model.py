@@ -24,7 +24,17 @@ def _reordered(cell: str, value: Array) -> Array:
     return np.concatenate([gates[i] for i in ORDER[cell]])
 
 
+_latest: list[tuple[Case, Weights, bytes]] = []  # several runtimes in turn ask for the same
+
+
 def onnx_model(case: Case, weights: Weights) -> bytes:
+    """Return `case` as a model, as `make_model` does; the latest one is kept."""
+    if not _latest or _latest[0][0] != case or _latest[0][1] is not weights:
+        _latest[:] = [(case, weights, make_model(case, weights))]
+    return _latest[0][2]
+
+
+def make_model(case: Case, weights: Weights) -> bytes:
     """Return a model of one node for each layer: x, h (and c) to y and the next h (and c).
 
     A stack's states are one input each, sliced by layer. One step of one layer has no y, which is
@@ -38,13 +48,13 @@ def onnx_model(case: Case, weights: Weights) -> bytes:
     options: dict[str, Any] = {"linear_before_reset": 1} if case.cell == "GRU" else {}
     states = case.states if case.carries_state else ()
     single = config.num_layers == 1
+    w = {name: _reordered(case.cell, array) for name, array in weights.items()}
     parts = {state: [f"{state}_l{k}" for k in range(config.num_layers)] for state in states}
     if not single:
         nodes += [helper.make_node("Split", [s], parts[s], axis=0) for s in states]
     value = "x"
     for k in range(config.num_layers):
         suffixes = [f"_l{k}", f"_l{k}_reverse"][:directions]
-        w = {name: _reordered(case.cell, array) for name, array in weights.items()}
         constants[f"W{k}"] = np.stack([w[f"weight_ih{s}"] for s in suffixes])
         constants[f"R{k}"] = np.stack([w[f"weight_hh{s}"] for s in suffixes])
         constants[f"bias{k}"] = np.stack(

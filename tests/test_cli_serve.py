@@ -114,3 +114,14 @@ def test_what_tensors_do_not_say(tmp_path, rng, cell, options, arguments):
         websocket.send(x.tobytes())
         y = np.frombuffer(websocket.recv(), np.float32)
     np.testing.assert_array_equal(y.reshape(9, -1), layer.stream().run(x))
+
+
+@pytest.mark.parametrize("arguments", [["no", "--port=0", "lstm"], ["no", "lstm", "--port=0"]])
+def test_options_may_stand_between_file_and_prefix(arguments, capsys):
+    assert main(["serve", *arguments]) == 2
+    assert "no: No such file or directory" in capsys.readouterr().err
+
+
+def test_more_than_file_and_prefix_is_refused(capsys):
+    assert main(["serve", "file", "prefix", "--port=0", "more"]) == 2
+    assert "unrecognized arguments: more" in capsys.readouterr().err

@@ -1,16 +1,13 @@
-"""The long runs of bench/ in short, and README's examples of serving as they are printed."""
+"""The long runs of bench/ in short."""
 
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from serving import ServerProcess, make_layer
 
 ROOT = Path(__file__).parent.parent
 
@@ -43,27 +40,3 @@ def test_load_on_the_server():
     assert found["processes_killed"] >= 2
     assert found["states_taken_up"] == 2
     assert found["lost"] == found["differing"] == found["states_differing"] == 0
-
-
-@pytest.fixture(scope="module")
-def examples():
-    readme = ROOT / "README.md"
-    if not readme.exists():
-        pytest.skip("README.md is not here")
-    section = readme.read_text("utf-8").split("### Serving\n")[1].split("\n### ")[0]
-    return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-
-
-def test_readme_batcher(examples, capsys):
-    exec(examples[0], {"np": np, "lstm": make_layer()})
-    assert "'frames': 600" in capsys.readouterr().out
-
-
-def test_readme_client(examples, tmp_path):
-    layer = make_layer()
-    np.savez(tmp_path / "model.npz", **layer.state_dict())
-    with ServerProcess(tmp_path / "model.npz") as server:
-        names = {}
-        exec(examples[1].replace("8765", str(server.port)), names)
-    np.testing.assert_array_equal(names["y"], layer.stream().run(np.zeros((3, 5))))
-    assert names["hello"]["fingerprint"] == layer.fingerprint

@@ -98,7 +98,12 @@ def _told(error: OSError) -> tuple[int, str]:
 def _run(argv: Sequence[str] | None) -> int:
     parser = make_parser()
     try:
-        args = parser.parse_args(argv)
+        args, rest = parser.parse_known_args(argv)
+        if len(rest) == 1 and not rest[0].startswith("-") and getattr(args, "prefix", None) == "":
+            # FILE --option PREFIX: argparse before Python 3.13 takes PREFIX beside FILE only
+            args.prefix = rest.pop()
+        if rest:
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
     except SystemExit as done:  # --help, --version, or usage, which argparse has told
         return int(done.code or 0)
     if not hasattr(args, "run"):

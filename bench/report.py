@@ -30,6 +30,7 @@ from fastrnn.plots.tables import (
     figure,
     in_words,
     lead,
+    pool_table,
     wide_table,
 )
 
@@ -90,6 +91,8 @@ def make_section(record: Record, results: str) -> str:
     machine = record["machine"]
     where = f"{machine['cpu']}, {machine['isa']['chosen']}, {record['date'][:10]}"
     table, code = _markdown_table(*wide_table(shown)), f"```\n{REPEAT}\n```"
+    pool = record.get("pool", [])
+    pools = _markdown_table(*pool_table(pool)) if pool else ""
     paragraphs = [
         "One step per call from Python, one thread, float32: microseconds per step of all B rows, "
         "medians of interleaved rounds in one process, CPU time. Input and hidden size are equal "
@@ -98,6 +101,9 @@ def make_section(record: Record, results: str) -> str:
         _ROUGH_NOTE if any(row["runner"] in ROUGH for row in shown) else "",
         f"![Time per step against hidden size, fastrnn and other runtimes]({results}/{PICTURE})",
         " ".join(filter(None, [*_comparisons(grid), _latency(record.get("latency", []))])),
+        _POOL_NOTE if pool else "",
+        pools,
+        _real_time(pool),
         f"{_text(_versions(record))}. `{results}/` has every figure, with quartiles, sequences, "
         "DeepBench's shapes, latency, and the machine's limits, and pictures of "
         f"[the other runtimes]({results}/{PEERS}) and [the roofs]({results}/{ROOFLINE}). To repeat "
@@ -105,7 +111,7 @@ def make_section(record: Record, results: str) -> str:
         "and this section of it:",
         code,
     ]
-    whole = (table, code)
+    whole = (table, pools, code)
     wrapped = [text if text in whole else _paragraph(text) for text in paragraphs if text]
     return "\n\n".join([BEGIN, *wrapped, END])
 
@@ -115,6 +121,24 @@ _ROUGH_NOTE = (
     "to 0.05 in the root mean square. It does not count as the fastest other runtime, here and "
     "below."
 )
+
+
+_POOL_NOTE = (
+    "A thousand streams, each with a state of its own, stepped together: microseconds per stream "
+    "and step, one thread. Without a pool, states are joined before a step and split after it "
+    "(batched), or each stream has a call of its own (one by one)."
+)
+
+
+def _real_time(pool: Sequence[Row]) -> str:
+    """Say how many streams of a published model one core carries."""
+    for row in pool:
+        if "streams_in_real_time" in row:
+            return (
+                f"One core carries {row['streams_in_real_time'] // 100 * 100:,.0f} streams of the "
+                f"LSTM of {_text(row['name'])} in real time, a step each 32 ms."
+            )
+    return ""
 
 
 def _shown(rows: Sequence[Row]) -> list[Row]:

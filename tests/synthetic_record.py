@@ -129,6 +129,13 @@ def synthetic_record(
              "histogram": {"edges_us": [f * edge for edge in edges], "counts": counts}}
             for rate, f in ((100.0, 1.5), (None, 1.0))
         ],
+        "pool": [
+            {"id": "LSTM I=96 H=80 B=1000 T=1", "name": name, "way": way,
+             "us_per_tick": 1000 * us, "us_per_stream_step": us, "limit_fraction": 2.0 / us,
+             "ratio": us / 2.5, **more}
+            for name, more in ((None, {}), ("Made-up VAD", {"streams_in_real_time": 12345.0}))
+            for way, us in (("pool, all ready", 2.5), ("torch, batched", 4.5))
+        ],
         "instructions": [{"id": "LSTM I=128 H=128 B=1 T=1", "isa": "avx2", "per_step": 12345}],
         "costs": {
             "fastrnn": {"import_ms": 40.0, "import_rss_mb": 20.0, "installed_mb": 3.0},

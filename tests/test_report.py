@@ -200,6 +200,8 @@ def test_names_in_a_record_stay_text(report):
         row |= {"name": HOSTILE, "how": HOSTILE, "isa": HOSTILE}
         row["group"] = HOSTILE if row["steps"] > 1 else row["group"]
         row["runner"] = HOSTILE if row["runner"] == "openvino" else row["runner"]
+    for row in record["pool"]:
+        row |= {"name": HOSTILE, "way": HOSTILE + row["way"]}
     html = make_page(record, title=HOSTILE)
     assert "<script" not in html
     assert "<script>alert(1)</script>" in Reader(html).text
@@ -207,10 +209,11 @@ def test_names_in_a_record_stay_text(report):
     assert {tag for tag, _ in Reader(html).tags} == {tag for tag, _ in before.tags}
     section = report.make_section(record, "bench/results")
     assert not re.search(r"(?<!\\)<script|(?<!\\)\]\(http|(?<!\\)`c", section)
-    table = [line for line in section.splitlines() if line.startswith("| ")]
     assert "\n# d" not in section
-    columns = {len(re.findall(r"(?<!\\)\|", line)) for line in table}
-    assert len(columns) == 1
+    tables = [part.splitlines() for part in section.split("\n\n") if part.startswith("| ")]
+    assert len(tables) == 2
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
 
 
 def test_a_page_of_a_record_with_nothing_in_it():
@@ -358,6 +361,16 @@ def test_the_newest_record_is_reported(report, checkout, tmp_path):
     *_, newest = report.read_records(results)
     assert newest["fastrnn"] == "0.0.2"
     assert "2003-01-01" in report.make_section(newest, "bench/results")
+
+
+def test_the_section_has_the_pool(report):
+    section = report.make_section(synthetic_record(), "bench/results")
+    assert "| streams of | pool, all ready | torch, batched |" in section
+    assert "| LSTM I=96 H=80 | **2.5** | 4.5 |" in section
+    assert "| Made-up VAD: LSTM I=96 H=80 | **2.5** | 4.5 |" in section
+    assert "One core carries 12,300 streams of the LSTM of Made-up VAD in real time" in section
+    without = {**synthetic_record(), "pool": []}
+    assert "streams" not in report.make_section(without, "bench/results").split("How")[0]
 
 
 def test_the_section_says_what_the_record_does(report):

@@ -120,6 +120,24 @@ def wide_table(
     return header, lines
 
 
+def pool_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Return a header and a line for each case of `rows`, a record's "pool": microseconds.
+
+    Per stream and step, of each way to step many streams whose states are apart.
+    """
+    ways = list(dict.fromkeys(row["way"] for row in rows))
+    cases: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        cell_and_sizes = " ".join(row["id"].split()[:3])
+        name = f"{row['name']}: {cell_and_sizes}" if row["name"] else cell_and_sizes
+        cases.setdefault(name, {})[row["way"]] = row
+    lines = [
+        [name, *(figure(of[way]["us_per_stream_step"]) if way in of else "-" for way in ways)]
+        for name, of in cases.items()
+    ]
+    return ["streams of", *ways], lines
+
+
 def limits_table(limits: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Return a header and lines: multiply-adds, then reads by working-set size, for each ISA."""
     lines = [["multiply-adds", *(f"{of['gflops']:.0f} GFLOP/s" for of in limits.values())]]

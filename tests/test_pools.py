@@ -307,6 +307,50 @@ def test_mistakes_are_named_and_change_nothing(call, error, message):
     np.testing.assert_array_equal(pool.step(ids, x[1:]), alone.step(x[1:]))
 
 
+class Acting:
+    """An id, or an array, that does something when it is read."""
+
+    def __init__(self, value, action):
+        self.value = value
+        self.action = action
+
+    def __index__(self):
+        self.action()
+        return self.value
+
+    def __array__(self, dtype=None, copy=None):
+        self.action()
+        return self.value
+
+
+def test_arrays_that_change_while_the_call_reads_others():
+    """Memory is read and written only where it was seen to be."""
+    layer = make()
+    pool, alone = layer.pool(2), layer.stream(2)
+    ids = [pool.open(), pool.open()]
+    x, out = frames(layer, 2), np.zeros((2, 17), np.float32)
+    h, c = np.zeros((2, 2, 17), np.float32), np.zeros((2, 2, 17), np.float32)
+    with pytest.raises(ValueError, match=r"LSTM pool: out is float32 \(1, 1\)"):
+        pool.step([Acting(ids[0], lambda: out.resize((1, 1), refcheck=False)), ids[1]], x, out)
+    with pytest.raises(ValueError, match=r"LSTM pool: state h is \(1, 1\)"):
+        pool.set_state(ids, (h, Acting(c, lambda: h.resize((1, 1), refcheck=False))))
+    np.testing.assert_array_equal(pool.step(ids, x), alone.step(x))
+
+
+CHANGES = [list.clear, lambda ids: ids.append(0), lambda ids: ids.__setitem__(1, "a")]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_ids_that_change_while_x_is_read(change):
+    layer = make()
+    pool, alone = layer.pool(2), layer.stream(2)
+    ids = [pool.open(), pool.open()]
+    own, x = ids.copy(), frames(layer, 2)
+    with pytest.raises(ValueError, match="LSTM pool: ids changed during the call"):
+        pool.step(own, Acting(x, lambda: change(own)))
+    np.testing.assert_array_equal(pool.step(ids, x), alone.step(x))
+
+
 @pytest.mark.parametrize("capacity", [0, -1, 2**31, 1.5, True, None, "9"])
 def test_a_capacity_that_is_none(capacity):
     with pytest.raises(ValueError, match="LSTM pool: capacity="):

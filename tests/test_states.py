@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import textwrap
@@ -127,6 +128,9 @@ def test_every_damaged_byte_and_every_length():
 @given(st.binary(max_size=400))
 def test_any_bytes(data):
     refused(data)
+    body = STATE[:48] + data
+    if len(body) + 16 != len(STATE):  # with a checksum that is right
+        refused(body + hashlib.blake2b(body, digest_size=16).digest())
     refused(STATE[:16] + data)
     refused(STATE[:48] + data)
 

@@ -75,6 +75,15 @@ def test_every_engine_and_layout_has_the_same_fingerprint():
         np.testing.assert_array_equal(pool.get_state([pool.load(STATE)])[0], H)
 
 
+def test_a_word_of_numpys_has_the_same_fingerprint():
+    weights = reference.random_weights(StackConfig("RNN", 3, 9), np.random.default_rng(0))
+    layers = [
+        fastrnn.RNN.from_state_dict(weights, nonlinearity=word)
+        for word in ("relu", np.str_("relu"))
+    ]
+    assert layers[0].fingerprint == layers[1].fingerprint
+
+
 def test_every_other_model_has_another():
     other = {name: value.copy() for name, value in WEIGHTS.items()}
     other["bias_hh_l1"][0] += 1e-3

@@ -165,6 +165,7 @@ class StreamPool:
         else:
             steps, n, _ = array.shape
             order, rows = row_order(lengths, steps, n, self._name, least=0)
+            ids = self._pool.as_ids(ids)
             if len(ids) != n:
                 raise ValueError(f"{self._name}: {len(ids)} ids for the {n} rows of x")
             ordered = [ids[i] for i in order]

@@ -242,9 +242,12 @@ cdef class Pool:
             id if type(id) is int else self.as_int(id), &overflow)
         return plain if overflow == 0 and plain >= 0 else NO_ID
 
-    cdef object as_ids(self, object ids):
-        """`ids` as `take` reads them. Comes before the arrays are looked at: an id's __index__ may
-        do anything, such as resize `out`."""
+    cpdef object as_ids(self, object ids):
+        """`ids` as a list or tuple of int, or a plain int64 array.
+
+        Comes before the arrays are looked at: an id's __index__ may do anything, such as resize
+        `out`.
+        """
         if is_read(ids):
             return ids
         if isinstance(ids, (list, tuple)):

@@ -227,7 +227,11 @@ class StreamPool:
             self._name,
         )
         id = self.open()
-        self._pool.set_state([id], h[:, None], None if c is None else c[:, None])
+        try:
+            self._pool.set_state([id], h[:, None], None if c is None else c[:, None])
+        except BaseException:
+            self._pool.close(id)
+            raise
         return id
 
     @cached_property

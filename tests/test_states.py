@@ -134,6 +134,29 @@ def test_every_damaged_byte_and_every_length():
     assert "not a saved state" in refused(b"")
 
 
+class NoMemory:
+    """A pool of the kernels that has none when states are set."""
+
+    def __init__(self, pool):
+        self.pool = pool
+
+    def __getattr__(self, name):
+        return getattr(self.pool, name)
+
+    def set_state(self, ids, h, c):
+        raise MemoryError
+
+
+def test_a_load_that_fails_leaves_no_stream():
+    pool = make().pool(1)
+    kernels, pool._pool = pool._pool, NoMemory(pool._pool)
+    with pytest.raises(MemoryError):
+        pool.load(STATE)
+    pool._pool = kernels
+    assert len(pool) == 0
+    pool.load(STATE)
+
+
 @given(st.binary(max_size=400))
 def test_any_bytes(data):
     refused(data)

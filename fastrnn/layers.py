@@ -182,7 +182,7 @@ class RNN(RecurrentLayer):
             engine=engine,
             isa=isa,
             threads=threads,
-            nonlinearity=nonlinearity,
+            nonlinearity=str(nonlinearity),
         )
 
     @property

@@ -27,7 +27,8 @@ class StreamPool:
     A stream is known by the id that `open` returned; no id is ever used again for another. Any
     number of threads may use a pool at once: calls for different streams run side by side, and a
     call that meets another on one of its streams raises RuntimeError and changes nothing. Whatever
-    raises leaves every state as it was.
+    raises leaves every state as it was. In the child of a fork, streams that another thread was
+    stepping stay in use.
 
     A stream gives exactly what it gives alone, bit for bit (on the SIMD engine).
 
@@ -97,6 +98,8 @@ class StreamPool:
         ------
         LookupError
             If `id` is no open stream.
+        TypeError
+            If it is no integer.
         RuntimeError
             If another thread is using it.
         """
@@ -113,7 +116,8 @@ class StreamPool:
             Row i is for stream ids[i]. Taken as it is if it is a C-contiguous array of the
             layer's dtype, else converted.
         out : array (n, P) of the layer's dtype, C-contiguous, optional
-            Where to put the result; then the call allocates nothing. May be x itself.
+            Where to put the result; then a call that converts neither ids nor x allocates nothing.
+            May be x itself.
 
         Returns
         -------
@@ -165,6 +169,7 @@ class StreamPool:
         else:
             steps, n, _ = array.shape
             order, rows = row_order(lengths, steps, n, self._name, least=0)
+            ids = self._pool.as_ids(ids)
             if len(ids) != n:
                 raise ValueError(f"{self._name}: {len(ids)} ids for the {n} rows of x")
             ordered = [ids[i] for i in order]
@@ -207,6 +212,8 @@ class StreamPool:
         ------
         StateError
             If `data` is damaged, or of another model.
+        TypeError
+            If it is not bytes.
         PoolFullError
             As `open`.
         """
@@ -220,7 +227,11 @@ class StreamPool:
             self._name,
         )
         id = self.open()
-        self._pool.set_state([id], h[:, None], None if c is None else c[:, None])
+        try:
+            self._pool.set_state([id], h[:, None], None if c is None else c[:, None])
+        except BaseException:
+            self._pool.close(id)
+            raise
         return id
 
     @cached_property

@@ -339,7 +339,10 @@ class RecurrentLayer:
         Raises
         ------
         ValueError
-            If the layer is bidirectional: its reverse direction starts at the end of the sequence.
+            If the layer is bidirectional: its reverse direction starts at the end of the sequence;
+            or for another capacity than 1 to 2**31 - 1.
+        MemoryError
+            If there is no memory for so many.
         """
         return StreamPool(
             self.stack,

@@ -78,11 +78,12 @@ def load_state(
             f"expected {fingerprint.hex()[:16]}..."
         )
     layers, width = h_shape[0], h_shape[1] + (c_shape[1] if c_shape else 0)
-    reals = np.frombuffer(body, np.dtype(dtype).newbyteorder("<"), offset=len(MAGIC) + FINGERPRINT)
-    if reals.size != layers * width:
-        raise StateError(f"{what}: a saved state of {reals.size} reals, expected {layers * width}")
-    reals = reals.reshape(layers, width).astype(dtype)
-    return reals[:, : h_shape[1]], reals[:, h_shape[1] :] if c_shape else None
+    reals, little = body[len(MAGIC) + FINGERPRINT :], np.dtype(dtype).newbyteorder("<")
+    size = layers * width * little.itemsize
+    if len(reals) != size:
+        raise StateError(f"{what}: a saved state with {len(reals)} bytes of reals, expected {size}")
+    state = np.frombuffer(reals, little).reshape(layers, width).astype(dtype)
+    return state[:, : h_shape[1]], state[:, h_shape[1] :] if c_shape else None
 
 
 def _digest(body: bytes) -> bytes:

@@ -10,7 +10,7 @@ cimport cython
 cimport numpy as np
 from arrays cimport is_matrix, is_plain, refuse_out, typenum_of, unidirectional
 from engine cimport fr_run
-from libc.stdint cimport INT64_MAX, int64_t, uintptr_t
+from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 from stack cimport (
@@ -204,9 +204,12 @@ cdef class Pool:
         cdef size_t n
         ids = self.as_ids(ids)
         n = len(ids)
-        h = self.accept_state(h, n, self.s.output_size, "h")
+        h = as_array(h, self.dtype, f"{self.name}: state h")
+        if self.s.has_cell_state:  # before h is looked at: c's __array__ may resize it
+            c = as_array(c, self.dtype, f"{self.name}: state c")
+        self.check_state(h, n, self.s.output_size, "h")
         if self.s.has_cell_state:
-            c = self.accept_state(c, n, self.s.hidden_size, "c")
+            self.check_state(c, n, self.s.hidden_size, "c")
         w = self.take(ids, n)
         self.copy_states(w, n, h, c, out=False)
         give_back(w, n)
@@ -222,26 +225,33 @@ cdef class Pool:
             memset(w.states[i], 0, fr_stack_state_reals(self.s) * self.s.item)
         give_back(w, n)
 
-    cdef int64_t as_id(self, object id) except? NO_ID:
-        """An id as C has it; NO_ID for integers that are none."""
-        cdef int overflow = 0
-        cdef int64_t plain
-        if type(id) is int:  # by far the most
-            plain = PyLong_AsLongLongAndOverflow(id, &overflow)
-            return plain if overflow == 0 and plain >= 0 else NO_ID
+    cdef object as_int(self, object id):
+        """An id as a Python int. This may run code of the caller's."""
         if isinstance(id, bool):
             raise TypeError(f"{self.name}: id is bool, expected what open() returned")
         try:
-            id = operator.index(id)
+            return operator.index(id)
         except TypeError:
             raise TypeError(f"{self.name}: id is {type(id).__name__}, expected what open() "
                             "returned") from None
-        return id if 0 <= id <= INT64_MAX else NO_ID
 
-    cdef object as_ids(self, object ids):
-        """`ids` as a list, a tuple or a plain int64 array; `take` checks what is in it."""
-        if isinstance(ids, (list, tuple)) or is_plain(ids, np.NPY_INT64, 1):
+    cdef int64_t as_id(self, object id) except? NO_ID:
+        """An id as C has it; NO_ID for integers that are none."""
+        cdef int overflow = 0
+        cdef int64_t plain = PyLong_AsLongLongAndOverflow(
+            id if type(id) is int else self.as_int(id), &overflow)
+        return plain if overflow == 0 and plain >= 0 else NO_ID
+
+    cpdef object as_ids(self, object ids):
+        """`ids` as a list or tuple of int, or a plain int64 array.
+
+        Comes before the arrays are looked at: an id's __index__ may do anything, such as resize
+        `out`.
+        """
+        if is_read(ids):
             return ids
+        if isinstance(ids, (list, tuple)):
+            return [self.as_int(id) for id in ids]
         array = np.asarray(ids)
         if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
             raise TypeError(f"{self.name}: ids is {type(ids).__name__} of {array.dtype} "
@@ -256,6 +266,8 @@ cdef class Pool:
         if w == NULL:
             raise MemoryError(f"{self.name}: no memory to step {n} streams")
         try:
+            if not is_read(ids) or <size_t> len(ids) != n:  # by x's __array__, perhaps
+                raise ValueError(f"{self.name}: ids changed during the call")
             if isinstance(ids, np.ndarray):
                 memcpy(w.ids, np.PyArray_DATA(ids), n * sizeof(int64_t))
             else:
@@ -314,12 +326,10 @@ cdef class Pool:
             c = np.empty((self.s.num_layers, n, self.s.hidden_size), self.dtype)
         return h, c
 
-    cdef object accept_state(self, object value, size_t n, size_t width, str which):
-        value = as_array(value, self.dtype, f"{self.name}: state {which}")
+    cdef object check_state(self, object value, size_t n, size_t width, str which):
         shape = (self.s.num_layers, n, width)
-        if value.shape != shape:
+        if value.shape != shape or not is_plain(value, self.typenum, 3):
             raise ValueError(f"{self.name}: state {which} is {value.shape}, expected {shape}")
-        return value
 
     cdef void copy_states(self, fr_workspace *w, size_t n, object h, object c, bint out):
         """Between h (L, n, P), c (L, n, H) or None, and the states: of each layer h, then c."""
@@ -336,6 +346,16 @@ cdef class Pool:
                 copy(hs + (layer * n + i) * P, state, P, out)
                 if cs != NULL:
                     copy(cs + (layer * n + i) * H, state + P, H, out)
+
+
+cdef bint is_read(object ids) except -1:
+    """Whether reading them runs nobody's code: a plain int64 array, or a list or tuple of int."""
+    if type(ids) is not list and type(ids) is not tuple:
+        return is_plain(ids, np.NPY_INT64, 1)
+    for id in ids:
+        if type(id) is not int:
+            return False
+    return True
 
 
 cdef inline void give_back(fr_workspace *w, size_t n) noexcept:

@@ -138,11 +138,24 @@ static void every_slot_once(void)
     CHECK(!fr_pool_new(&stack, 0, 1) && !fr_pool_new(&stack, (size_t)1 << 31, 1));
 }
 
+/* One slot grown to all that there can be. */
+static void every_slab(void)
+{
+    int64_t id;
+    pool = fr_pool_new(&stack, 1, 1);
+    CHECK(pool);
+    for (size_t i = 0; i < MOST_SLOTS; i++)
+        CHECK(fr_pool_open(pool, &id) == FR_POOL_OK && id == (int64_t)i);
+    CHECK(fr_pool_open(pool, &id) == FR_POOL_FULL && fr_pool_capacity(pool) == MOST_SLOTS);
+    fr_pool_free(pool);
+}
+
 int main(void)
 {
     pthread_t threads[THREADS];
     size_t met = 0;
     every_slot_once();
+    every_slab();
     pool = fr_pool_new(&stack, 3, 1);
     CHECK(pool);
     for (int i = 0; i < THREADS; i++)

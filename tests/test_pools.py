@@ -289,6 +289,9 @@ def test_out_may_be_x_and_may_overlap_it():
         (lambda p, x: p.run([0], x[:, None], [4]), ValueError, "lengths.0. is 4, expected 0 to 3"),
         (lambda p, x: p.run([0], x[:, None], [1, 1]), ValueError, "expected one for each row"),
         (lambda p, x: p.run([0, 1], x[:, None], [1]), ValueError, "2 ids for the 1 rows of x"),
+        (lambda p, x: p.run(0, x[:, None], [1]), TypeError, "ids is int"),
+        (lambda p, x: p.run({0: 0}, x[:, None], [1]), TypeError, "ids is dict"),
+        (lambda p, x: p.run({0}, x[:, None], [1]), TypeError, "ids is set"),
         (lambda p, x: p.set_state([0], x), ValueError, "expected a pair"),
         (lambda p, x: p.set_state([0], (x, x)), ValueError, r"state h is \(3, 5\), expected \(2, 1, 17\)"),
         (lambda p, x: p.reset([7]), LookupError, "no stream 7"),
@@ -305,6 +308,50 @@ def test_mistakes_are_named_and_change_nothing(call, error, message):
     with pytest.raises(error, match=f"LSTM pool: .*{message}"):
         call(pool, x)
     np.testing.assert_array_equal(pool.step(ids, x[1:]), alone.step(x[1:]))
+
+
+class Acting:
+    """An id, or an array, that does something when it is read."""
+
+    def __init__(self, value, action):
+        self.value = value
+        self.action = action
+
+    def __index__(self):
+        self.action()
+        return self.value
+
+    def __array__(self, dtype=None, copy=None):
+        self.action()
+        return self.value
+
+
+def test_arrays_that_change_while_the_call_reads_others():
+    """Memory is read and written only where it was seen to be."""
+    layer = make()
+    pool, alone = layer.pool(2), layer.stream(2)
+    ids = [pool.open(), pool.open()]
+    x, out = frames(layer, 2), np.zeros((2, 17), np.float32)
+    h, c = np.zeros((2, 2, 17), np.float32), np.zeros((2, 2, 17), np.float32)
+    with pytest.raises(ValueError, match=r"LSTM pool: out is float32 \(1, 1\)"):
+        pool.step([Acting(ids[0], lambda: out.resize((1, 1), refcheck=False)), ids[1]], x, out)
+    with pytest.raises(ValueError, match=r"LSTM pool: state h is \(1, 1\)"):
+        pool.set_state(ids, (h, Acting(c, lambda: h.resize((1, 1), refcheck=False))))
+    np.testing.assert_array_equal(pool.step(ids, x), alone.step(x))
+
+
+CHANGES = [list.clear, lambda ids: ids.append(0), lambda ids: ids.__setitem__(1, "a")]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_ids_that_change_while_x_is_read(change):
+    layer = make()
+    pool, alone = layer.pool(2), layer.stream(2)
+    ids = [pool.open(), pool.open()]
+    own, x = ids.copy(), frames(layer, 2)
+    with pytest.raises(ValueError, match="LSTM pool: ids changed during the call"):
+        pool.step(own, Acting(x, lambda: change(own)))
+    np.testing.assert_array_equal(pool.step(ids, x), alone.step(x))
 
 
 @pytest.mark.parametrize("capacity", [0, -1, 2**31, 1.5, True, None, "9"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import textwrap
@@ -74,6 +75,15 @@ def test_every_engine_and_layout_has_the_same_fingerprint():
         np.testing.assert_array_equal(pool.get_state([pool.load(STATE)])[0], H)
 
 
+def test_a_word_of_numpys_has_the_same_fingerprint():
+    weights = reference.random_weights(StackConfig("RNN", 3, 9), np.random.default_rng(0))
+    layers = [
+        fastrnn.RNN.from_state_dict(weights, nonlinearity=word)
+        for word in ("relu", np.str_("relu"))
+    ]
+    assert layers[0].fingerprint == layers[1].fingerprint
+
+
 def test_every_other_model_has_another():
     other = {name: value.copy() for name, value in WEIGHTS.items()}
     other["bias_hh_l1"][0] += 1e-3
@@ -124,9 +134,35 @@ def test_every_damaged_byte_and_every_length():
     assert "not a saved state" in refused(b"")
 
 
+class NoMemory:
+    """A pool of the kernels that has none when states are set."""
+
+    def __init__(self, pool):
+        self.pool = pool
+
+    def __getattr__(self, name):
+        return getattr(self.pool, name)
+
+    def set_state(self, ids, h, c):
+        raise MemoryError
+
+
+def test_a_load_that_fails_leaves_no_stream():
+    pool = make().pool(1)
+    kernels, pool._pool = pool._pool, NoMemory(pool._pool)
+    with pytest.raises(MemoryError):
+        pool.load(STATE)
+    pool._pool = kernels
+    assert len(pool) == 0
+    pool.load(STATE)
+
+
 @given(st.binary(max_size=400))
 def test_any_bytes(data):
     refused(data)
+    body = STATE[:48] + data
+    if len(body) + 16 != len(STATE):  # with a checksum that is right
+        refused(body + hashlib.blake2b(body, digest_size=16).digest())
     refused(STATE[:16] + data)
     refused(STATE[:48] + data)
 

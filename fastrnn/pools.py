@@ -71,6 +71,10 @@ class StreamPool:
         """How many streams are open."""
         return len(self._pool)
 
+    def __bool__(self) -> bool:
+        """Return True: a pool without streams is a pool."""
+        return True
+
     def __contains__(self, id: int) -> bool:
         """Whether `id` is an open stream."""
         return id in self._pool

@@ -31,9 +31,13 @@ def model_fingerprint(
 ) -> bytes:
     """SHA-256 of what a model computes: cell, sizes, options, dtype and weights.
 
-    Not of how: engine, ISA, threads and the layout of batches do not matter.
+    Not of how: engine, ISA, threads and the layout of batches do not matter. What is hashed is
+    spelled out, and must stay: states are kept for longer than versions.
     """
-    digest = hashlib.sha256(f"{config} {sorted(cell_options.items())}".encode())
+    sizes = (config.input_size, config.hidden_size, config.num_layers, config.proj_size)
+    flags = (f"bias={config.bias}", f"bidirectional={config.bidirectional}")
+    options = sorted(f"{name}={value}" for name, value in cell_options.items())
+    digest = hashlib.sha256(" ".join(map(str, (config.cell, *sizes, *flags, *options))).encode())
     for name, value in weights.items():
         digest.update(f"{name} {value.dtype.name} {value.shape}".encode())
         digest.update(value.astype(value.dtype.newbyteorder("<"), copy=False).tobytes())

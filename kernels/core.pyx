@@ -1,4 +1,5 @@
 # cython: language_level=3, cdivision=True, auto_pickle=False, autotestdict=False
+# cython: binding=False
 """The boundary between Python and the engines: checks arrays, releases the GIL once per call.
 
 `Stack` is the packed weights of all layers and directions of one model. What steps through it,
@@ -149,12 +150,29 @@ cdef class Stack:
                     layer.destroy(layer)
             free(self.stack.layers)
 
-    num_layers = property(lambda self: (<Stack> self).stack.num_layers)
-    directions = property(lambda self: (<Stack> self).stack.directions)
-    input_size = property(lambda self: (<Stack> self).stack.input_size)
-    hidden_size = property(lambda self: (<Stack> self).stack.hidden_size)
-    output_size = property(lambda self: (<Stack> self).stack.output_size)
-    has_cell_state = property(lambda self: bool((<Stack> self).stack.has_cell_state))
+    @property
+    def num_layers(self):
+        return self.stack.num_layers
+
+    @property
+    def directions(self):
+        return self.stack.directions
+
+    @property
+    def input_size(self):
+        return self.stack.input_size
+
+    @property
+    def hidden_size(self):
+        return self.stack.hidden_size
+
+    @property
+    def output_size(self):
+        return self.stack.output_size
+
+    @property
+    def has_cell_state(self):
+        return bool(self.stack.has_cell_state)
 
     @property
     def capsule(self):

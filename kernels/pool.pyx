@@ -1,4 +1,5 @@
 # cython: language_level=3, cdivision=True, auto_pickle=False, autotestdict=False
+# cython: binding=False
 """`Pool`: many streams through one stack, opened and closed one by one, stepped in any subset.
 
 slots.h has the states and who may use them; here arrays and ids are checked, and the GIL is
@@ -252,7 +253,10 @@ cdef class Pool:
             return ids
         if isinstance(ids, (list, tuple)):
             return [self.as_int(id) for id in ids]
-        array = np.asarray(ids)
+        try:
+            array = np.asarray(ids)
+        except ValueError as error:  # ragged
+            raise TypeError(f"{self.name}: ids is {type(ids).__name__}: {error}") from None
         if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
             raise TypeError(f"{self.name}: ids is {type(ids).__name__} of {array.dtype} "
                             f"{array.shape}, expected a sequence (n,) of what open() returned")
@@ -260,22 +264,27 @@ cdef class Pool:
 
     cdef fr_workspace *take(self, object ids, size_t n) except NULL:
         """Claim the n streams `ids` for one call, all or none; it ends with give_back."""
-        cdef fr_workspace *w = fr_pool_enter(self.pool, n)
+        cdef fr_workspace *w
         cdef fr_pool_result result
-        cdef size_t i, bad = 0
+        cdef size_t i, bad = 0, room = fr_pool_capacity(self.pool), looked_at
+        looked_at = n if n <= room else room + 1  # one of so many is there twice, or is none
+        w = fr_pool_enter(self.pool, looked_at)
         if w == NULL:
             raise MemoryError(f"{self.name}: no memory to step {n} streams")
         try:
             if not is_read(ids) or <size_t> len(ids) != n:  # by x's __array__, perhaps
                 raise ValueError(f"{self.name}: ids changed during the call")
             if isinstance(ids, np.ndarray):
-                memcpy(w.ids, np.PyArray_DATA(ids), n * sizeof(int64_t))
+                memcpy(w.ids, np.PyArray_DATA(ids), looked_at * sizeof(int64_t))
             else:
-                for i in range(n):
+                for i in range(looked_at):
                     w.ids[i] = self.as_id(ids[i])
-            result = fr_pool_claim(self.pool, w, n, &bad)
+            result = fr_pool_claim(self.pool, w, looked_at, &bad)
             if result != FR_POOL_OK:
                 self.refuse(result, ids[bad])
+            if looked_at < n:  # the pool has grown since
+                fr_pool_release(w, looked_at)
+                raise ValueError(f"{self.name}: {n} ids for {room} streams")
         except BaseException:
             fr_pool_leave(w)
             raise
@@ -288,7 +297,8 @@ cdef class Pool:
             raise RuntimeError(f"{self.name}: stream {id} is in use by another thread")
         raise LookupError(f"{self.name}: no stream {id}: it was closed, or never opened here")
 
-    cdef void fill(self, fr_run *run, fr_workspace *w, size_t steps, size_t n, void *x, void *y):
+    cdef void fill(self, fr_run *run, fr_workspace *w, size_t steps, size_t n, void *x,
+                   void *y) noexcept:
         memset(run, 0, sizeof(run[0]))
         run.steps = steps
         run.batch = n
@@ -331,7 +341,7 @@ cdef class Pool:
         if value.shape != shape or not is_plain(value, self.typenum, 3):
             raise ValueError(f"{self.name}: state {which} is {value.shape}, expected {shape}")
 
-    cdef void copy_states(self, fr_workspace *w, size_t n, object h, object c, bint out):
+    cdef void copy_states(self, fr_workspace *w, size_t n, object h, object c, bint out) noexcept:
         """Between h (L, n, P), c (L, n, H) or None, and the states: of each layer h, then c."""
         cdef size_t layer, i, P = self.s.output_size * self.s.item, H = 0
         cdef char *hs = <char *> np.PyArray_DATA(h)

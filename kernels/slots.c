@@ -19,7 +19,7 @@ struct fr_pool {
     size_t state_bytes;     /* of one slot, whole cache lines: neighbours are no other thread's business */
     size_t first;           /* slots of the first slab */
     fr_slot *slabs[MOST_SLABS];
-    void *states[MOST_SLABS];
+    void *state_slabs[MOST_SLABS];
     size_t capacity;        /* written under `lock`, read by all: slots below it exist */
     size_t open;            /* under `lock`, as are the free slots */
     fr_slot *free;
@@ -67,7 +67,7 @@ static fr_pool_result add_slab(fr_pool *p)
         p->free = &all[i];
     }
     p->slabs[slab] = all;
-    p->states[slab] = states;
+    p->state_slabs[slab] = states;
     __atomic_store_n(&p->capacity, begin + slots, __ATOMIC_RELEASE);
     return FR_POOL_OK;
 }
@@ -97,7 +97,7 @@ void fr_pool_free(fr_pool *p)
 {
     for (size_t i = 0; i < MOST_SLABS && p->slabs[i]; i++) {
         free(p->slabs[i]);
-        free(p->states[i]);
+        free(p->state_slabs[i]);
     }
     for (fr_workspace *w = p->workspaces, *next; w; w = next) {
         next = w->next;

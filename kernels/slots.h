@@ -23,7 +23,8 @@ struct fr_slot {
     fr_slot *next_free;
 };
 
-/* What one call needs, kept for the next one. */
+/* What one call needs, kept for the next one: as many as calls were ever under way at once, each with room for a
+ * step of all slots there are. */
 typedef struct fr_workspace fr_workspace;
 struct fr_workspace {
     char busy;
@@ -57,7 +58,8 @@ int fr_pool_has(fr_pool *pool, int64_t id);     /* whether it is open; an answer
 fr_pool_result fr_pool_open(fr_pool *pool, int64_t *id);
 fr_pool_result fr_pool_close(fr_pool *pool, int64_t id);
 
-/* Room for n rows, NULL if there is no memory. Ends in fr_pool_leave. */
+/* Room for n rows, NULL if there is no memory. Ends in fr_pool_leave. The first call after the pool grew takes time in
+ * proportion to its slots. */
 fr_workspace *fr_pool_enter(fr_pool *pool, size_t n);
 void fr_pool_leave(fr_workspace *w);
 

@@ -1,4 +1,5 @@
 # cython: language_level=3, cdivision=True, auto_pickle=False, autotestdict=False
+# cython: binding=False
 """`Stepper`: the state of B streams through a stack, with the scratch that a step needs.
 
 Its step allocates nothing but the result, and nothing at all with `out=`.

@@ -25,6 +25,7 @@ from hypothesis.stateful import (
 )
 
 import fastrnn
+from fastrnn._kernels.pool import Pool
 from fastrnn.engines import available_isas
 from fastrnn.weights import StackConfig
 
@@ -231,6 +232,8 @@ def test_batch_first(rng):
 def test_full_and_growing():
     layer = make()
     pool = layer.pool(2)
+    assert pool
+    assert len(pool) == 0
     a, b = pool.open(), pool.open()
     with pytest.raises(fastrnn.PoolFullError, match="LSTM pool: full, all 2 streams are open"):
         pool.open()
@@ -352,6 +355,23 @@ def test_ids_that_change_while_x_is_read(change):
     with pytest.raises(ValueError, match="LSTM pool: ids changed during the call"):
         pool.step(own, Acting(x, lambda: change(own)))
     np.testing.assert_array_equal(pool.step(ids, x), alone.step(x))
+
+
+def test_far_more_ids_than_streams():
+    """One of them is there twice, or is none: no room is made for all of them."""
+    pool = make().pool(3)
+    ids = [pool.open() for _ in range(3)]
+    x = np.zeros((10**6, 5), np.float32)
+    with pytest.raises(ValueError, match="ids has stream 0 twice"):
+        pool.step(np.tile(ids, 10**6)[: 10**6], x)
+    with pytest.raises(LookupError, match="no stream 7"):
+        pool.step([*ids, 7] * 250_000, x)
+
+
+def test_methods_are_for_pools():
+    for method in ("open", "close", "step", "run", "get_state", "set_state", "reset", "as_ids"):
+        with pytest.raises(TypeError, match="doesn't apply to a 'object' object"):
+            getattr(Pool, method)(object(), 0, 0)
 
 
 @pytest.mark.parametrize("capacity", [0, -1, 2**31, 1.5, True, None, "9"])

@@ -66,6 +66,19 @@ def test_strange_values_pass():
     assert np.isnan(c).all()
 
 
+def test_fingerprints_stay():
+    """Written down here, since states that are stored carry them."""
+    ones = {name: np.ones(shape, np.float32) for name, shape in CONFIG.shapes().items()}
+    lstm = fastrnn.LSTM.from_state_dict(ones)
+    assert lstm.fingerprint == "8dbe6b0f5c108f54e768b66af2d94a53f6c180c632e0699020b572bd84afaa3f"
+    gru_config = StackConfig("GRU", 3, 9)
+    ones = {name: np.ones(shape, np.float32) for name, shape in gru_config.shapes().items()}
+    assert (
+        fastrnn.GRU.from_state_dict(ones).fingerprint
+        == "70691faa08a7e5fd93510025b97578f34a8a4fd9b735600e97dd4ace0362237b"
+    )
+
+
 def test_every_engine_and_layout_has_the_same_fingerprint():
     ways = [{"isa": isa} for isa in available_isas()]
     ways += [{"engine": "blas"}, {"batch_first": True}, {"threads": 2}]

@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import struct
+import threading
 import time
 from itertools import pairwise
 
@@ -271,6 +272,37 @@ def test_a_slow_reader_is_slowed_and_takes_no_memory(server, rng, opcode):
         np.testing.assert_array_equal(step(neighbour, x), LAYER.stream().run(x))
     assert server.metrics()["process_resident_memory_bytes"] < before + 2**22
     client.close()
+    server.wait_for_streams(0)
+
+
+@pytest.mark.parametrize("opcode", [2, 9, 10], ids=["no frames", "pings", "pongs"])
+def test_a_flood_of_the_smallest_messages_holds_up_nobody(server, opcode):
+    data = masked(b"", opcode=opcode) * 40_000
+    client = raw_client(server)
+    client.settimeout(0.001)
+    until = time.monotonic() + 1.5
+    waited = []
+
+    def flood():
+        at = 0
+        while time.monotonic() < until:
+            with contextlib.suppress(TimeoutError):
+                client.recv(2**20)
+            with contextlib.suppress(TimeoutError):
+                at = (at + client.send(data[at : at + 2**16])) % len(data)
+
+    with server.connect() as neighbour:
+        neighbour.recv()
+        thread = threading.Thread(target=flood)
+        thread.start()
+        while time.monotonic() < until:
+            begin = time.monotonic()
+            neighbour.send(bytes(FRAME))
+            neighbour.recv(timeout=20)
+            waited.append(time.monotonic() - begin)
+        thread.join()
+        client.close()
+    assert max(waited) < 0.5
     server.wait_for_streams(0)
 
 

@@ -474,4 +474,10 @@ def test_strangers_write_nothing_on_the_terminal(model):
             websocket.recv()
             websocket.send("\x1b[2J")
             closed_with(websocket)
+        gone = raw_client(server)
+        gone.sendall(masked(b"", opcode=9) * 40_000)
+        time.sleep(0.05)  # amidst its pings
+        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        gone.close()
+        server.wait_for_streams(0)
         assert server.stop() == (0, "", "draining 0 streams\n")

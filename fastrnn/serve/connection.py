@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from enum import Enum
 from typing import Any
 
@@ -75,6 +76,20 @@ class Connection(ServerConnection):
             self._parse()
         else:
             super().data_received(data)
+
+    def send_data(self) -> None:
+        """Send what the protocol has to say, many pongs in one write.
+
+        Where the socket is gone, asyncio would log a warning for each write.
+        """
+        data = self.protocol.data_to_send()
+        if self.transport.is_closing():
+            return
+        if joined := b"".join(data):
+            self.transport.write(joined)
+        if data and not data[-1]:  # the end of what is sent
+            with contextlib.suppress(OSError):
+                self.transport.write_eof()
 
     def pause_writing(self) -> None:
         """Read nothing while the client does not take what it was sent: not even pings."""

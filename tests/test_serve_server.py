@@ -306,6 +306,18 @@ def test_a_flood_of_the_smallest_messages_holds_up_nobody(server, opcode):
     server.wait_for_streams(0)
 
 
+def test_an_answer_is_no_bigger_than_a_message_may_be(server, rng):
+    most = MOST // (4 * LAYER.hidden_size)
+    x = frames(rng, most + 1)
+    assert x.nbytes <= MOST
+    with server.connect() as websocket:
+        websocket.recv()
+        np.testing.assert_array_equal(step(websocket, x[:most]), LAYER.stream().run(x[:most]))
+        websocket.send(x.tobytes())
+        reason = f"the answer to {most + 1} frames has more than {MOST} bytes"
+        assert closed_with(websocket) == (1009, reason)
+
+
 def test_nan_is_allowed_and_counted(server, rng):
     x = frames(rng, 3)
     x[1, 0] = np.nan

@@ -45,7 +45,7 @@ class Limits:
     max_streams: int = 1000
     max_batch: int = 256
     max_wait_ms: float = 0.0
-    max_message: int = 256 * 1024  # bytes
+    max_message: int = 256 * 1024  # bytes, of an answer too
     max_rate: float = 0.0  # frames a second of one connection, beyond a second's burst; 0: any
     idle_seconds: float = 300.0  # without a message, or with an answer that is not taken
     drain_seconds: float = 10.0
@@ -76,6 +76,7 @@ class Server:
         )
         self.limits = limits
         self._frame_bytes = self.batcher.input_size * WIRE.itemsize
+        self._answer_bytes = self.batcher.output_size * WIRE.itemsize
         self._check_max_message()
         self._hello = protocol.hello(
             layer,
@@ -152,11 +153,12 @@ class Server:
         stream = self.batcher.pool.open()
         state = len(protocol.answer("load", self.batcher.pool.save(stream)))
         self.batcher.pool.close(stream)
-        least = max(self._frame_bytes, state)
+        least = max(self._frame_bytes, self._answer_bytes, state)
         if self.limits.max_message < least:
             raise ValueError(
                 f"server: max_message={self.limits.max_message}, expected at least {least} bytes: "
-                f"a frame has {self._frame_bytes}, a message with a saved state {state}"
+                f"a frame has {self._frame_bytes}, its answer {self._answer_bytes}, "
+                f"a message with a saved state {state}"
             )
 
     def _answer_http(self, connection: ServerConnection, request: Request) -> Response | None:
@@ -223,6 +225,11 @@ class Server:
                 raise RefusedError(
                     protocol.INVALID,
                     f"{len(message)} bytes are not whole frames of {self._frame_bytes} bytes",
+                )
+            if frames * self._answer_bytes > self.limits.max_message:
+                raise RefusedError(
+                    protocol.TOO_BIG,
+                    f"the answer to {frames} frames has more than {self.limits.max_message} bytes",
                 )
             if rate:
                 now = loop.time()

@@ -366,6 +366,21 @@ def test_web_pages_are_refused_unless_their_origin_is_named(server, model):
             other.connect(origin="https://example.com")
 
 
+def test_strangers_choose_no_close_code_that_is_counted_apart(model):
+    with ServerProcess(model) as server:
+        for code in (3001, 4000, 4999):
+            client = raw_client(server)
+            client.sendall(masked(struct.pack("!H", code), opcode=8))
+            while client.recv(65536):
+                pass
+            client.close()
+        server.wait_for_streams(0)
+        _, metrics = server.get("/metrics")
+    assert [line for line in metrics.splitlines() if line.startswith("fastrnn_closes_total{")] == [
+        'fastrnn_closes_total{code="3000"} 3.0'
+    ]
+
+
 def test_one_stream_too_many_and_a_client_too_fast(model, rng):
     x = frames(rng, 250)
     with ServerProcess(model, "--max-streams", "2", "--max-rate", "200") as server:

@@ -270,7 +270,10 @@ class Server:
 
 
 def _close_code(closed: ConnectionClosed) -> int:
-    """Return the code of whoever closed first; ABNORMAL if the client vanished."""
+    """Return the code of whoever closed first; ABNORMAL if the client vanished.
+
+    A client's own codes, 3000 and up, are OWN: strangers do not choose what a metric counts apart.
+    """
     if closed.rcvd is not None and (closed.sent is None or closed.rcvd_then_sent):
-        return closed.rcvd.code
+        return min(closed.rcvd.code, protocol.OWN)
     return protocol.ABNORMAL if closed.sent is None else closed.sent.code

@@ -169,7 +169,8 @@ async def _serve(layer: Any, limits: Limits, args: argparse.Namespace) -> int:
         host, port = await server.start(args.host, args.port)
         say(f"{layer}")
         say(f"serving ws://{f'[{host}]' if ':' in host else host}:{port}/stream, until SIGTERM")
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed before Python started
+            sys.stdout.flush()
         sys.setswitchinterval(SWITCH_SECONDS)
         await stop.wait()
         note(f"draining {plural(len(server.batcher), 'stream')}")

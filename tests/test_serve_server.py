@@ -403,6 +403,16 @@ def test_one_stream_too_many_and_a_client_too_fast(model, rng):
             assert len(step(three, x[:1])) == 1
 
 
+def test_a_client_that_vanishes_while_it_is_slowed_frees_its_stream(model):
+    with ServerProcess(model, "--max-rate", "50") as server:
+        client = raw_client(server)
+        client.sendall(masked(bytes(FRAME * 5000)))  # 99 seconds' worth
+        server.wait_for_streams(1)
+        client.close()
+        server.wait_for_streams(0)
+        assert server.metrics()["fastrnn_frames_total"] == 0
+
+
 def test_the_silent_and_the_stuck_are_closed(model):
     with ServerProcess(model, "--idle-seconds", "1") as server:
         with server.connect() as silent, raw_client(server, receive_buffer=4096) as stuck:

@@ -8,7 +8,6 @@ connection's memory is bounded by a few messages.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import http
 import logging
 import traceback
@@ -23,6 +22,7 @@ from websockets.asyncio.server import Server as WebSocketServer
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 
 from fastrnn.errors import PoolFullError, StateError
 from fastrnn.serve import protocol
@@ -236,7 +236,7 @@ class Server:
                 allowed = min(rate, allowed + (now - counted) * rate) - frames
                 counted = now
                 if allowed < 0:
-                    await self._pause(-allowed / rate)
+                    await self._pause(connection, -allowed / rate)
             x = np.frombuffer(message, WIRE).reshape(frames, self.batcher.input_size)
             y = await session.run_owned(x.astype(np.float32, copy=False))
             await connection.send(y.astype(WIRE, copy=False).tobytes())
@@ -255,10 +255,16 @@ class Server:
                 raise RefusedError(protocol.BAD_STATE, str(error)) from None
         return protocol.answer(op)
 
-    async def _pause(self, seconds: float) -> None:
-        """Slow a client that is too fast; not while draining."""
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._draining.wait(), seconds)
+    async def _pause(self, connection: Connection, seconds: float) -> None:
+        """Slow a client that is too fast; not while draining, and only while it is there."""
+        ends = [asyncio.ensure_future(x) for x in (self._draining.wait(), connection.wait_closed())]
+        try:
+            await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for end in ends:
+                end.cancel()
+        if connection.state is State.CLOSED:
+            raise connection.protocol.close_exc
 
     async def _sweep(self) -> None:
         """End connections whose clients have fallen silent."""

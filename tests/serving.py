@@ -134,7 +134,8 @@ class ServerProcess:
     def get(self, path):
         """Return status and text of an HTTP request."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}") as response:
+            url = f"http://127.0.0.1:{self.port}{path}"
+            with urllib.request.urlopen(url, timeout=20) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

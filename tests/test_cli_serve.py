@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import os
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -73,6 +77,25 @@ def test_a_port_in_use(model, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert main(["serve", model, "lstm", "--port", str(taken.getsockname()[1])]) == 2
     assert "address already in use" in capsys.readouterr().err
+
+
+def test_with_stdout_closed_it_serves(model):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fastrnn", "serve", model, "lstm", "--port", str(port)],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=functools.partial(os.close, 1),
+    )
+    deadline = time.monotonic() + 20
+    while process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            break
+        time.sleep(0.05)
+    process.terminate()
+    assert process.communicate(timeout=20)[1] == "draining 0 streams\n"
+    assert process.returncode == 0
 
 
 def test_without_the_extra_the_error_says_what_to_install(model):

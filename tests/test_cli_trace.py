@@ -286,6 +286,13 @@ def test_an_x_that_does_not_fit_is_1_in_one_line(array, said, make, capsys):
         lambda data: data.replace(b"(4, 3)", b"(9999999999, 3)"),
         lambda data: data.replace(b"'descr'", b"'descR'"),
         lambda data: data.replace(b"<f4", b"|O8"),
+        lambda data: data.replace(b"}", b" "),
+        lambda data: data.replace(b"(4, 3), }" + b" " * 30, (b"(%d, 3), }" % 10**25).ljust(39)),
+        lambda data: data.replace(
+            b"(4, 3), }" + b" " * 30, b"(4294967296,4294967296,3), }".ljust(39)
+        ),
+        lambda data: data.replace(b"(4, 3)", b"(True,3)"),
+        lambda data: data.replace(b"(4, 3), }    ", b"(4, 3), 1: 2}"),
     ],
 )
 def test_a_damaged_x_is_1_in_one_line(damage, make, capsys):

@@ -14,6 +14,7 @@ from serving import GatedLayer, in_loop, make_layer
 
 import fastrnn
 from fastrnn.serve import Batcher, ClosedError
+from fastrnn.serve.stats import WINDOW, Window
 
 
 def frames(rng, k, layer):
@@ -481,3 +482,13 @@ async def test_statistics(rng):
         assert 0 < values["p50"] <= values["p99"] <= values["p99.9"] <= values["max"]
         assert 0 < values["mean"] <= values["max"]
     assert stats["batch_size"]["max"] <= 3
+
+
+def test_a_window_keeps_the_last_samples_across_its_end():
+    window = Window()
+    for begin in range(0, 2 * WINDOW, WINDOW // 2 + 1):
+        window.add(np.arange(begin, begin + WINDOW // 2 + 1, dtype=float))
+    found, last = window.quantiles(), np.arange(window.count - WINDOW, window.count)
+    assert found["p50"] == np.percentile(last, 50)
+    assert found["max"] == window.count - 1
+    assert found["mean"] == (window.count - 1) / 2

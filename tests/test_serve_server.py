@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import struct
+import threading
 import time
 from itertools import pairwise
 
@@ -274,6 +275,49 @@ def test_a_slow_reader_is_slowed_and_takes_no_memory(server, rng, opcode):
     server.wait_for_streams(0)
 
 
+@pytest.mark.parametrize("opcode", [2, 9, 10], ids=["no frames", "pings", "pongs"])
+def test_a_flood_of_the_smallest_messages_holds_up_nobody(server, opcode):
+    data = masked(b"", opcode=opcode) * 40_000
+    client = raw_client(server)
+    client.settimeout(0.001)
+    until = time.monotonic() + 1.5
+    waited = []
+
+    def flood():
+        at = 0
+        while time.monotonic() < until:
+            with contextlib.suppress(TimeoutError):
+                client.recv(2**20)
+            with contextlib.suppress(TimeoutError):
+                at = (at + client.send(data[at : at + 2**16])) % len(data)
+
+    with server.connect() as neighbour:
+        neighbour.recv()
+        thread = threading.Thread(target=flood)
+        thread.start()
+        while time.monotonic() < until:
+            begin = time.monotonic()
+            neighbour.send(bytes(FRAME))
+            neighbour.recv(timeout=20)
+            waited.append(time.monotonic() - begin)
+        thread.join()
+        client.close()
+    assert max(waited) < 0.5
+    server.wait_for_streams(0)
+
+
+def test_an_answer_is_no_bigger_than_a_message_may_be(server, rng):
+    most = MOST // (4 * LAYER.hidden_size)
+    x = frames(rng, most + 1)
+    assert x.nbytes <= MOST
+    with server.connect() as websocket:
+        websocket.recv()
+        np.testing.assert_array_equal(step(websocket, x[:most]), LAYER.stream().run(x[:most]))
+        websocket.send(x.tobytes())
+        reason = f"the answer to {most + 1} frames has more than {MOST} bytes"
+        assert closed_with(websocket) == (1009, reason)
+
+
 def test_nan_is_allowed_and_counted(server, rng):
     x = frames(rng, 3)
     x[1, 0] = np.nan
@@ -322,6 +366,21 @@ def test_web_pages_are_refused_unless_their_origin_is_named(server, model):
             other.connect(origin="https://example.com")
 
 
+def test_strangers_choose_no_close_code_that_is_counted_apart(model):
+    with ServerProcess(model) as server:
+        for code in (3001, 4000, 4999):
+            client = raw_client(server)
+            client.sendall(masked(struct.pack("!H", code), opcode=8))
+            while client.recv(65536):
+                pass
+            client.close()
+        server.wait_for_streams(0)
+        _, metrics = server.get("/metrics")
+    assert [line for line in metrics.splitlines() if line.startswith("fastrnn_closes_total{")] == [
+        'fastrnn_closes_total{code="3000"} 3.0'
+    ]
+
+
 def test_one_stream_too_many_and_a_client_too_fast(model, rng):
     x = frames(rng, 250)
     with ServerProcess(model, "--max-streams", "2", "--max-rate", "200") as server:
@@ -342,6 +401,16 @@ def test_one_stream_too_many_and_a_client_too_fast(model, rng):
         with server.connect() as three:
             three.recv()
             assert len(step(three, x[:1])) == 1
+
+
+def test_a_client_that_vanishes_while_it_is_slowed_frees_its_stream(model):
+    with ServerProcess(model, "--max-rate", "50") as server:
+        client = raw_client(server)
+        client.sendall(masked(bytes(FRAME * 5000)))  # 99 seconds' worth
+        server.wait_for_streams(1)
+        client.close()
+        server.wait_for_streams(0)
+        assert server.metrics()["fastrnn_frames_total"] == 0
 
 
 def test_the_silent_and_the_stuck_are_closed(model):
@@ -442,4 +511,10 @@ def test_strangers_write_nothing_on_the_terminal(model):
             websocket.recv()
             websocket.send("\x1b[2J")
             closed_with(websocket)
+        gone = raw_client(server)
+        gone.sendall(masked(b"", opcode=9) * 40_000)
+        time.sleep(0.05)  # amidst its pings
+        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        gone.close()
+        server.wait_for_streams(0)
         assert server.stop() == (0, "", "draining 0 streams\n")

@@ -41,7 +41,7 @@ SIGTERM or SIGINT drains: what was received is answered, each client is sent {"o
 close codes:
   1001  the server drains              1003  a text message that is no command
   1007  not whole frames               1008  idle for too long
-  1009  message too big                1011  the server failed
+  1009  message or answer too big      1011  the server failed
   1013  no stream is free (HTTP 503)   4000  a state that is damaged or of another model
 
 There is no authentication and no TLS here: bind to loopback, and put a proxy in front.
@@ -78,7 +78,7 @@ def add_parser(subparsers: Any) -> None:
         ("streams", int, 1000, "connections at once"),
         ("batch", int, 256, "streams in one kernel call"),
         ("wait-ms", float, 0.0, "how long a frame may wait for others when the CPU is idle"),
-        ("message", int, 262144, "bytes of one message"),
+        ("message", int, 262144, "bytes of one message, or its answer"),
         ("rate", float, 0.0, "frames a second of one client; a faster one is slowed; 0: any"),
     ):
         limits.add_argument(
@@ -169,7 +169,8 @@ async def _serve(layer: Any, limits: Limits, args: argparse.Namespace) -> int:
         host, port = await server.start(args.host, args.port)
         say(f"{layer}")
         say(f"serving ws://{f'[{host}]' if ':' in host else host}:{port}/stream, until SIGTERM")
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed before Python started
+            sys.stdout.flush()
         sys.setswitchinterval(SWITCH_SECONDS)
         await stop.wait()
         note(f"draining {plural(len(server.batcher), 'stream')}")

@@ -48,8 +48,11 @@ def read_sequence(args: argparse.Namespace, layer: RecurrentLayer) -> Array:
 def _read_array(path: str) -> Array:
     try:
         # Mapped: the shape in the header is held against the file's length, not allocated.
-        x = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, SyntaxError) as error:
+        with np.errstate(over="ignore"):  # of sizes: NumPy refuses them afterwards
+            x = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError:
+        raise
+    except Exception as error:  # NumPy lets through what its parser and a wrong header raise
         reason = " ".join(str(error).split())
         raise CommandError(f"{path}: cannot be read as .npy: {reason}") from None
     if not isinstance(x, np.ndarray):

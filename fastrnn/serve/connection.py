@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from enum import Enum
 from typing import Any
 
@@ -12,6 +13,11 @@ from websockets.exceptions import ConnectionClosed
 from fastrnn.serve.protocol import POLICY, RefusedError
 
 QUIET_SECONDS = 0.02  # after which a held connection has no complete message left
+
+# A read of 256 KiB may hold 40,000 empty frames, which take seconds: it is parsed in parts, and
+# after some time it is the turn of the other connections.
+PART_BYTES = 512
+TURN_SECONDS = 0.001
 
 
 class Phase(Enum):
@@ -40,12 +46,16 @@ class Connection(ServerConnection):
         self._phase = Phase.WORKING
         self._since = 0.0  # of the phase, in the loop's time
         self._handler: asyncio.Task[Any] | None = None
+        self._unparsed = bytearray()  # nothing is read while there is some
+        self._parsing: asyncio.Handle | None = None
+        self._choked = False  # the client does not take what it was sent
         self._held: list[bytes] | None = None  # what came after `hold`
         self._expired = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the socket, or drop it if there are too many."""
         super().connection_made(transport)
+        self.recv_messages.resume = self._read_on
         self._crowd.count += 1
         if self._crowd.count > self._crowd.most:
             self.transport.abort()
@@ -53,26 +63,70 @@ class Connection(ServerConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         """Give the socket back."""
         self._crowd.count -= 1
+        self._unparsed.clear()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Pass bytes on to the protocol, unless held."""
-        if self._held is None:
-            super().data_received(data)
-        else:  # flow control has resumed reading once more
+        if self._held is not None:
             self._held.append(data)
             self.transport.pause_reading()
+        elif self._unparsed or len(data) > PART_BYTES:
+            self._unparsed += data
+            self._parse()
+        else:
+            super().data_received(data)
+
+    def send_data(self) -> None:
+        """Send what the protocol has to say, many pongs in one write.
+
+        Where the socket is gone, asyncio would log a warning for each write.
+        """
+        data = self.protocol.data_to_send()
+        if self.transport.is_closing():
+            return
+        if joined := b"".join(data):
+            self.transport.write(joined)
+        if data and not data[-1]:  # the end of what is sent
+            with contextlib.suppress(OSError):
+                self.transport.write_eof()
 
     def pause_writing(self) -> None:
         """Read nothing while the client does not take what it was sent: not even pings."""
         super().pause_writing()
+        self._choked = True
         self.transport.pause_reading()
 
     def resume_writing(self) -> None:
         """Read on, unless something else is against it."""
         super().resume_writing()
-        if self._held is None and not self.recv_messages.paused:
+        self._choked = False
+        self._read_on()
+
+    def _parse(self) -> None:
+        """Pass on what was read, for one turn: all of it, or until the client must be slowed."""
+        self._parsing = None
+        end = self.loop.time() + TURN_SECONDS
+        while self._unparsed and not self._is_full() and self.loop.time() < end:
+            part = bytes(self._unparsed[:PART_BYTES])
+            del self._unparsed[:PART_BYTES]
+            super().data_received(part)
+        if self._unparsed:
+            self.transport.pause_reading()
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Parse what was read, else read, unless something is against it."""
+        if self._is_full():
+            return
+        if self._unparsed:
+            if self._parsing is None:
+                self._parsing = self.loop.call_soon(self._parse)
+        elif self._held is None:
             self.transport.resume_reading()
+
+    def _is_full(self) -> bool:
+        return self._choked or self.recv_messages.paused
 
     def begin(self) -> None:
         """Say that the calling task is the handler."""
@@ -138,8 +192,8 @@ class Connection(ServerConnection):
         self._phase = Phase.PARTING
         held, self._held = self._held, None
         if held is not None and not self.transport.is_closing():
-            self.transport.resume_reading()
-            super().data_received(b"".join(held))
+            self._unparsed += b"".join(held)
+            self._read_on()
         try:
             await asyncio.wait_for(
                 asyncio.gather(self.close(code, reason), self._discard()), seconds

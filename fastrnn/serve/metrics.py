@@ -46,7 +46,9 @@ class Metrics(Collector):
         ):
             yield CounterMetricFamily(f"fastrnn_{name}", about, value)
         closes = CounterMetricFamily(
-            "fastrnn_closes", "WebSockets closed, by close code; 1006: vanished.", labels=["code"]
+            "fastrnn_closes",
+            "WebSockets closed, by close code; 1006: vanished, 3000: a client's own code.",
+            labels=["code"],
         )
         for code, count in sorted(server.closes.items()):
             closes.add_metric([str(code)], count)

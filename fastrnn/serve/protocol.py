@@ -34,6 +34,7 @@ POLICY = 1008  # idle for too long
 TOO_BIG = 1009
 INTERNAL = 1011
 TRY_LATER = 1013  # every stream is in use
+OWN = 3000  # a client's, of those that RFC 6455 leaves to libraries and applications: never sent
 BAD_STATE = 4000  # a saved state that is damaged or of another model
 
 REASON_CHARS = 120  # of ASCII; a close frame holds 123 bytes

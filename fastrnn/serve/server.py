@@ -8,7 +8,6 @@ connection's memory is bounded by a few messages.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import http
 import logging
 import traceback
@@ -23,6 +22,7 @@ from websockets.asyncio.server import Server as WebSocketServer
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 
 from fastrnn.errors import PoolFullError, StateError
 from fastrnn.serve import protocol
@@ -45,7 +45,7 @@ class Limits:
     max_streams: int = 1000
     max_batch: int = 256
     max_wait_ms: float = 0.0
-    max_message: int = 256 * 1024  # bytes
+    max_message: int = 256 * 1024  # bytes, of an answer too
     max_rate: float = 0.0  # frames a second of one connection, beyond a second's burst; 0: any
     idle_seconds: float = 300.0  # without a message, or with an answer that is not taken
     drain_seconds: float = 10.0
@@ -76,6 +76,7 @@ class Server:
         )
         self.limits = limits
         self._frame_bytes = self.batcher.input_size * WIRE.itemsize
+        self._answer_bytes = self.batcher.output_size * WIRE.itemsize
         self._check_max_message()
         self._hello = protocol.hello(
             layer,
@@ -152,11 +153,12 @@ class Server:
         stream = self.batcher.pool.open()
         state = len(protocol.answer("load", self.batcher.pool.save(stream)))
         self.batcher.pool.close(stream)
-        least = max(self._frame_bytes, state)
+        least = max(self._frame_bytes, self._answer_bytes, state)
         if self.limits.max_message < least:
             raise ValueError(
                 f"server: max_message={self.limits.max_message}, expected at least {least} bytes: "
-                f"a frame has {self._frame_bytes}, a message with a saved state {state}"
+                f"a frame has {self._frame_bytes}, its answer {self._answer_bytes}, "
+                f"a message with a saved state {state}"
             )
 
     def _answer_http(self, connection: ServerConnection, request: Request) -> Response | None:
@@ -224,12 +226,17 @@ class Server:
                     protocol.INVALID,
                     f"{len(message)} bytes are not whole frames of {self._frame_bytes} bytes",
                 )
+            if frames * self._answer_bytes > self.limits.max_message:
+                raise RefusedError(
+                    protocol.TOO_BIG,
+                    f"the answer to {frames} frames has more than {self.limits.max_message} bytes",
+                )
             if rate:
                 now = loop.time()
                 allowed = min(rate, allowed + (now - counted) * rate) - frames
                 counted = now
                 if allowed < 0:
-                    await self._pause(-allowed / rate)
+                    await self._pause(connection, -allowed / rate)
             x = np.frombuffer(message, WIRE).reshape(frames, self.batcher.input_size)
             y = await session.run_owned(x.astype(np.float32, copy=False))
             await connection.send(y.astype(WIRE, copy=False).tobytes())
@@ -248,10 +255,16 @@ class Server:
                 raise RefusedError(protocol.BAD_STATE, str(error)) from None
         return protocol.answer(op)
 
-    async def _pause(self, seconds: float) -> None:
-        """Slow a client that is too fast; not while draining."""
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._draining.wait(), seconds)
+    async def _pause(self, connection: Connection, seconds: float) -> None:
+        """Slow a client that is too fast; not while draining, and only while it is there."""
+        ends = [asyncio.ensure_future(x) for x in (self._draining.wait(), connection.wait_closed())]
+        try:
+            await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for end in ends:
+                end.cancel()
+        if connection.state is State.CLOSED:
+            raise connection.protocol.close_exc
 
     async def _sweep(self) -> None:
         """End connections whose clients have fallen silent."""
@@ -263,7 +276,10 @@ class Server:
 
 
 def _close_code(closed: ConnectionClosed) -> int:
-    """Return the code of whoever closed first; ABNORMAL if the client vanished."""
+    """Return the code of whoever closed first; ABNORMAL if the client vanished.
+
+    A client's own codes, 3000 and up, are OWN: strangers do not choose what a metric counts apart.
+    """
     if closed.rcvd is not None and (closed.sent is None or closed.rcvd_then_sent):
-        return closed.rcvd.code
+        return min(closed.rcvd.code, protocol.OWN)
     return protocol.ABNORMAL if closed.sent is None else closed.sent.code

@@ -135,13 +135,17 @@ def resolve_prefix(weights: Mapping[str, Any], prefix: str) -> str:
     chosen = [full for full in prefixes if not prefix or full.endswith(f".{prefix}")]
     if len(chosen) == 1:
         return chosen[0]
+    if not chosen and prefixes == [""]:
+        raise ValueError(
+            f"no recurrent stack under prefix {prefix!r}: there is one, and it has no prefix"
+        )
     if not chosen:
         raise ValueError(
             f"no recurrent stack under prefix {prefix!r}, expected one of "
             + ", ".join(map(repr, prefixes))
         )
     raise ValueError(
-        f"{len(chosen)} recurrent stacks, say which with prefix=: " + ", ".join(map(repr, chosen))
+        f"{len(chosen)} recurrent stacks, say which by its prefix: " + ", ".join(map(repr, chosen))
     )
 
 

@@ -258,8 +258,9 @@ cdef class Pool:
         except ValueError as error:  # ragged
             raise TypeError(f"{self.name}: ids is {type(ids).__name__}: {error}") from None
         if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
-            raise TypeError(f"{self.name}: ids is {type(ids).__name__} of {array.dtype} "
-                            f"{array.shape}, expected a sequence (n,) of what open() returned")
+            what = f"array of {array.dtype} {array.shape}" if array.ndim else type(ids).__name__
+            raise TypeError(f"{self.name}: ids is {what}, expected a sequence (n,) of what open() "
+                            "returned")
         return array.tolist()
 
     cdef fr_workspace *take(self, object ids, size_t n) except NULL:

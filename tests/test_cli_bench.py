@@ -313,3 +313,27 @@ def test_a_file_that_cannot_be_read(content, code, tmp_path, capsys):
     assert out == ""
     assert err.startswith(f"fastrnn: error: {path}: ")
     assert err.count("\n") == 1
+
+
+def test_a_page_that_cannot_be_written_is_told_before_measuring(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
+    monkeypatch.setattr("fastrnn.cli.bench_plan.measure", lambda *_: pytest.fail("measured"))
+    page = tmp_path / "nowhere" / "page.html"
+    assert main(["bench", "--html", str(page)]) == 2
+    assert f"{page}: No such file or directory" in capsys.readouterr().err
+
+
+def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastrnn.cli.bench_plan.measure", interrupted)
+    page = tmp_path / "page.html"
+    page.write_text("the one before")
+    assert main(["bench", "--html", str(page)]) == 130
+    assert page.read_text() == "the one before"
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]

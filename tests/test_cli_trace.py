@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import math
 from pathlib import Path
 
@@ -324,10 +325,10 @@ def test_an_archive_of_arrays_is_refused(make, tmp_path, capsys):
         (["--row", "0", "--lengths", "a"], "argument --lengths: invalid"),
         (["--row", "0", "--steps", "2:2"], "--steps 2:2: expected a part of 0:4"),
         (["--row", "0", "--steps", "0:5"], "--steps 0:5: expected a part of 0:4"),
-        (["--row", "0", "--steps", "3"], "argument --steps: invalid"),
+        (["--row", "0", "--steps", "3"], "argument --steps: '3', expected A:B"),
         (["--row", "0", "--layer", "1"], "--layer 1: expected 0 to 0"),
         (["--row", "0", "--show", "update,c"], "--show c: expected some of reset, update, cand"),
-        (["--row", "0", "--nonlinearity", "relu"], "nonlinearity"),
+        (["--row", "0", "--nonlinearity", "relu"], "--nonlinearity is for an RNN"),
         (["--row", "0", "--png", "model.npz"], "'model.npz', expected it to end in .png"),
     ],
 )
@@ -355,3 +356,11 @@ def test_files_that_are_not_there_are_2(make, tmp_path, capsys):
     for argv in ([missing, "--input", inputs], [model, "--input", missing]):
         assert main(["trace", *argv]) == 2
         assert capsys.readouterr().err == f"fastrnn: error: {missing}: No such file or directory\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs")
+def test_a_fifo_is_refused_and_not_waited_for(make, tmp_path, capsys):
+    model, _, _ = make(StackConfig("GRU", 3, 5), 4, 2, 3)
+    os.mkfifo(tmp_path / "x.npy")
+    assert main(["trace", model, "--input", str(tmp_path / "x.npy")]) == 2
+    assert "x.npy: not a regular file" in capsys.readouterr().err

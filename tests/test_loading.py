@@ -56,7 +56,8 @@ def test_several_stacks_ask_for_one(rng, tmp_path):
     gru = stack(rng, "dec.rnn.", StackConfig("GRU", 2, 3))
     write(path, {**stack(rng, "enc.rnn."), **gru})
     with pytest.raises(
-        fastrnn.FormatError, match=r"two\.npz: 2 recurrent stacks, .*prefix=: 'enc.rnn', 'dec.rnn'"
+        fastrnn.FormatError,
+        match=r"two\.npz: 2 recurrent stacks, .*by its prefix: 'enc.rnn', 'dec.rnn'",
     ):
         fastrnn.load(path)
     with pytest.raises(fastrnn.FormatError, match="2 recurrent stacks"):

@@ -73,7 +73,7 @@ def test_silero_vad_weights_are_torchs_own(torch):
 def test_silero_vad_has_two_stacks_and_load_asks_which():
     with pytest.raises(
         fastrnn.FormatError,
-        match=r"2 recurrent stacks, say which with prefix=: '_model.decoder.rnn', '_model_8k",
+        match=r"2 recurrent stacks, say which by its prefix: '_model.decoder.rnn', '_model_8k",
     ):
         fastrnn.load(data_file("silero-vad", "silero_vad.jit"))
 

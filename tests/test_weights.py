@@ -116,13 +116,15 @@ def test_a_prefix_that_means_several_or_none_says_which_there_are():
     weights = {f"{name}.rnn.weight_ih_l0": 0 for name in ("enc", "dec")}
     for prefix in ("", "rnn"):
         with pytest.raises(
-            ValueError, match=r"2 recurrent stacks, .* prefix=: 'enc.rnn', 'dec.rnn'"
+            ValueError, match=r"2 recurrent stacks, .* by its prefix: 'enc.rnn', 'dec.rnn'"
         ):
             resolve_prefix(weights, prefix)
     with pytest.raises(
         ValueError, match=r"under prefix 'nn', expected one of 'enc.rnn', 'dec.rnn'"
     ):
         resolve_prefix(weights, "nn")
+    with pytest.raises(ValueError, match="under prefix 'rnn': there is one, and it has no prefix"):
+        resolve_prefix({"weight_ih_l0": 0}, "rnn")
     with pytest.raises(ValueError, match=r"no recurrent stack .* among 1 tensors: w \(2,\)"):
         resolve_prefix({"w": np.zeros(2)}, "")
     with pytest.raises(TypeError, match=r"weights is str, expected a mapping .*fastrnn.load"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from contextlib import nullcontext
 from typing import Any
 
 from fastrnn.cli.extras import with_suffix, without_extra
@@ -19,6 +20,7 @@ from fastrnn.cli.output import (
     say_table,
 )
 from fastrnn.engines import available_isas, choose_isa
+from fastrnn.formats.writing import replacing
 
 DEFAULTS = {"cell": "LSTM", "input_size": 128, "hidden_size": 256, "num_layers": 1}
 SECONDS, QUICK_SECONDS = 1.5, 0.3
@@ -119,15 +121,16 @@ def run(args: argparse.Namespace) -> int:
     for name, packages in missing.items():
         note(f"fastrnn: {name}: left out, not installed: {', '.join(packages)}")
     seconds = args.seconds or (QUICK_SECONDS if args.quick else SECONDS)
-    with ProgressBar("measuring", wanted=not args.json) as progress:
-        record = plan.measure(work, seconds, progress)
+    # The page is begun before the measurement: one that cannot be written is told at once.
+    with replacing(args.html) if args.html else nullcontext() as file:
+        with ProgressBar("measuring", wanted=not args.json) as progress:
+            record = plan.measure(work, seconds, progress)
+        if file is not None:
+            page = make_page(record, title=f"{stack.title} on {record['machine']['cpu']}")
+            file.write(page.encode())
     for entry in record["differing"]:
         note(f"fastrnn: {entry['runner']}: left out, not the same outputs: {entry['reason']}")
     code = NO if any(entry["runner"] not in ROUGH for entry in record["differing"]) else OK
-    if args.html:
-        page = make_page(record, title=f"{stack.title} on {record['machine']['cpu']}")
-        with open(args.html, "w", encoding="utf-8") as file:
-            file.write(page)
     if args.json:
         say_json(record)
         return code

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastrnn.cli.extras import without_extra
 from fastrnn.cli.output import OK, USAGE, CommandError, note, plural, say
+from fastrnn.cli.unsaid import add_unsaid, load_stack
 from fastrnn.errors import FormatError
-from fastrnn.loading import load
 
 if TYPE_CHECKING:
     from fastrnn.serve.server import Limits
 
-EXTRA = ("websockets", "prometheus_client")
 
 SPARE_FILES = 128  # descriptors beside those of the streams
 
@@ -31,8 +31,9 @@ protocol: connect to ws://HOST:PORT/stream. The first message is the hello, JSON
 input_size, output_size and the limits. Then each binary message of k frames, little-endian
 float32 (k, input_size), is answered by one of (k, output_size). In text, at any time:
   {"op": "save"}                    answered by {"op": "save", "state": BASE64}
-  {"op": "load", "state": BASE64}   go on from a saved state, of this server or another
-  {"op": "reset"}                   start anew
+  {"op": "load", "state": BASE64}   go on from a saved state, of this server or another;
+                                    answered by {"op": "load"}
+  {"op": "reset"}                   start anew; answered by {"op": "reset"}
 GET /health answers "ok"; GET /metrics is for Prometheus.
 
 SIGTERM or SIGINT drains: what was received is answered, each client is sent {"op": "drain",
@@ -67,13 +68,9 @@ def add_parser(subparsers: Any) -> None:
         "--origin", metavar="URL", action="append", default=[],
         help="let web pages of this origin connect, such as https://example.org; may be repeated",
     )  # fmt: skip
-    model = parser.add_argument_group("what tensors do not say")
-    model.add_argument("--nonlinearity", choices=["tanh", "relu"], help="of an RNN (tanh)")
-    model.add_argument(
-        "--reset-before", action="store_true", help="of a GRU: reset gate before the product"
-    )
-    model.add_argument("--threads", type=int, default=1, help="for one kernel call (%(default)s)")
+    add_unsaid(parser)
     limits = parser.add_argument_group("limits")
+    limits.add_argument("--threads", type=int, default=1, help="for one kernel call (%(default)s)")
     for name, kind, default, text in (
         ("streams", int, 1000, "connections at once"),
         ("batch", int, 256, "streams in one kernel call"),
@@ -97,15 +94,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
-    try:
+    with without_extra("serve", "serve"):
         from fastrnn.serve.server import Limits
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing not in EXTRA:
-            raise
-        raise CommandError(
-            f"serve needs {missing}, which is not installed: pip install 'fastrnn[serve]'"
-        ) from None
     for name in ("max_wait_ms", "max_rate", "idle_seconds", "drain_seconds"):
         if not 0 <= getattr(args, name) < float("inf"):
             raise CommandError(f"--{name.replace('_', '-')}: expected 0 or more", USAGE)
@@ -118,19 +108,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _load(args: argparse.Namespace) -> Any:
-    options: dict[str, Any] = {}
-    if args.nonlinearity is not None:
-        options["nonlinearity"] = args.nonlinearity
-    if args.reset_before:
-        options["reset_after"] = False
     try:
-        return load(args.file, args.prefix, dtype=np.float32, threads=args.threads, **options)
-    except TypeError:
-        if not options:
-            raise
-        raise CommandError(
-            "--nonlinearity is for an RNN, --reset-before for a GRU: the stack is neither", USAGE
-        ) from None
+        return load_stack(args, args.prefix, dtype=np.float32, threads=args.threads)
     except FormatError:
         raise
     except ValueError as error:  # of threads

@@ -13,8 +13,7 @@ import numpy.typing as npt
 from fastrnn.cli.extras import with_suffix, without_extra
 from fastrnn.cli.output import OK, USAGE, CommandError, plural, say, say_json, say_table
 from fastrnn.cli.trace_input import read_sequence
-from fastrnn.loading import load
-from fastrnn.recurrent import RecurrentLayer
+from fastrnn.cli.unsaid import add_unsaid, load_stack
 from fastrnn.retention import ORDERS, RETAINING_GATE, half_lives
 
 Array = npt.NDArray[Any]
@@ -59,14 +58,7 @@ def add_parser(subparsers: Any) -> None:
         help="show steps A up to B only; the model runs from step 0 all the same",
     )
     parser.add_argument("--layer", type=int, metavar="N", help="show this layer only, from 0")
-    parser.add_argument(
-        "--nonlinearity", choices=("tanh", "relu"), help="an RNN's, which tensors do not say"
-    )
-    parser.add_argument(
-        "--reset-before",
-        action="store_true",
-        help="a GRU with the reset gate before the product (reset_after=False)",
-    )
+    add_unsaid(parser)
     parser.add_argument("--png", metavar="OUT.png", type=with_suffix(".png"), help="heat maps")
     parser.add_argument(
         "--show",
@@ -89,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         with without_extra("--png", "plots"):
             from fastrnn.plots.gates import draw_trace
             from fastrnn.plots.style import write_png
-    layer = _load(args)
+    layer = load_stack(args, args.stack)
     x = read_sequence(args, layer)
     text = _labels(args, len(x))
     traced = layer.trace(x)
@@ -132,19 +124,6 @@ def run(args: argparse.Namespace) -> int:
         say()
         say(f"{args.png}: heat maps")
     return OK
-
-
-def _load(args: argparse.Namespace) -> RecurrentLayer:
-    options: dict[str, Any] = {}
-    if args.nonlinearity:
-        options["nonlinearity"] = args.nonlinearity
-    if args.reset_before:
-        options["reset_after"] = False
-    try:
-        layer: RecurrentLayer = load(args.file, args.stack, **options)
-    except TypeError as error:  # an option that the file's cell does not have
-        raise CommandError(f"{args.file}: {error}", USAGE) from None
-    return layer
 
 
 def _labels(args: argparse.Namespace, steps: int) -> str:
@@ -258,6 +237,9 @@ def _integers(text: str) -> list[int]:
 def _window(text: str) -> tuple[int, int | None]:
     """Parse "A:B", where either may be left out."""
     begin, colon, end = text.partition(":")
-    if not colon:
-        raise ValueError(text)
-    return int(begin or 0), int(end) if end else None
+    try:
+        if colon:
+            return int(begin or 0), int(end) if end else None
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r}, expected A:B")

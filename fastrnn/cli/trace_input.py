@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import stat
 from typing import Any
 
 import numpy as np
@@ -46,6 +48,8 @@ def read_sequence(args: argparse.Namespace, layer: RecurrentLayer) -> Array:
 
 
 def _read_array(path: str) -> Array:
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise CommandError(f"{path}: not a regular file", USAGE)
     try:
         # Mapped: the shape in the header is held against the file's length, not allocated.
         with np.errstate(over="ignore"):  # of sizes: NumPy refuses them afterwards

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -43,16 +45,29 @@ def write(path: str | os.PathLike[str], weights: Mapping[str, ArrayLike]) -> Non
     arrays = {name: _checked(name, value) for name, value in weights.items()}
     if not arrays:
         raise ValueError("write: weights is empty, expected at least one tensor")
+    with replacing(target) as file:
+        _WRITERS[suffix](file, arrays)
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Give a new file beside `path`, which takes its place at the end of a block that succeeds.
+
+    A link at `path` is replaced, not followed.
+    """
+    target = os.fspath(path)
     temporary = f"{target}.{secrets.token_hex(8)}.tmp"
     try:
         with open(temporary, "xb") as file:
-            _WRITERS[suffix](file, arrays)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         if os.path.exists(temporary):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename == temporary:
+            error.filename = target
         raise
 
 

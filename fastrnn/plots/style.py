@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
+from fastrnn.formats.writing import replacing
+
 # Okabe and Ito's palette, told apart with every kind of colour vision. https://jfly.uni-koeln.de/color/
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, BLACK, YELLOW = "#CC79A7", "#56B4E9", "#000000", "#F0E442"
@@ -50,9 +52,8 @@ styled = mpl.rc_context(_STYLE)
 
 def write_png(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write `figure` as a PNG file, with the same bytes for the same figure."""
-    data = png(figure)
-    with open(path, "wb") as file:
-        file.write(data)
+    with replacing(path) as file:
+        file.write(png(figure))
 
 
 def png(figure: Figure) -> bytes:

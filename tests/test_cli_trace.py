@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -361,6 +361,6 @@ def test_files_that_are_not_there_are_2(make, tmp_path, capsys):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs")
 def test_a_fifo_is_refused_and_not_waited_for(make, tmp_path, capsys):
     model, _, _ = make(StackConfig("GRU", 3, 5), 4, 2, 3)
-    os.mkfifo(tmp_path / "x.npy")
-    assert main(["trace", model, "--input", str(tmp_path / "x.npy")]) == 2
-    assert "x.npy: not a regular file" in capsys.readouterr().err
+    os.mkfifo(tmp_path / "pipe.npy")
+    assert main(["trace", model, "--input", str(tmp_path / "pipe.npy")]) == 2
+    assert "pipe.npy: not a regular file" in capsys.readouterr().err

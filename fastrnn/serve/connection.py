@@ -16,7 +16,7 @@ QUIET_SECONDS = 0.02  # after which a held connection has no complete message le
 
 # A read of 256 KiB may hold 40,000 empty frames, which take seconds: it is parsed in parts, and
 # after some time it is the turn of the other connections.
-PART_BYTES = 512
+PART_BYTES = 1024
 TURN_SECONDS = 0.001
 
 

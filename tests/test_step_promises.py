@@ -147,6 +147,7 @@ def count(path):
         x, out = inputs(layer, 1, batch)[0], np.empty((batch, 37), np.float32)
         many(layer.stream(batch).step, x, out, range(10))  # warms the interpreter, not the stream
         result[str(case)] = counted(library, layer.stream(batch).step, x, out)
+        many(*pooled(layer, x, out), range(100))  # of another pool: warms the interpreter
         result[f"pool {case}"] = counted(library, *pooled(layer, x, out))
     result["without out"] = counted(library, layer.stream(batch).step, x, None)
     print(json.dumps(result))

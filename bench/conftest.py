@@ -26,11 +26,11 @@ from instructions import read_table
 from replay import Replay, replayed_time
 from turns import ASKED, Contest, Turns, listed
 
-from fastrnn.bench.limits import Limits, measure_limits
-from fastrnn.bench.peers import PEERS
-from fastrnn.bench.record import Record, new_record, record_name, write_record
-from fastrnn.bench.summary import summarise
-from fastrnn.engines import available_isas, choose_isa
+from fastrnn.layers.engines import available_isas, choose_isa
+from fastrnn.measure.limits import Limits, measure_limits
+from fastrnn.measure.peers import PEERS
+from fastrnn.measure.record import Record, new_record, record_name, write_record
+from fastrnn.measure.summary import summarise
 
 RESULTS = Path(__file__).parent / "results"
 COLUMNS = ["median", "iqr", "min", "max", "rounds"]

@@ -44,8 +44,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 import fastrnn
-from fastrnn.bench.cases import Case, random_weights
-from fastrnn.bench.record import new_record, write_record
+from fastrnn.measure.cases import Case, random_weights
+from fastrnn.measure.record import new_record, write_record
 
 TICK = 0.01  # seconds
 PROCESSES = 2  # of steady clients

@@ -1,7 +1,7 @@
 """Ways to step many streams whose states are apart: our pool, and what people do without one.
 
 Batched: the states of the streams are joined for a step and split after it. One by one: a step of
-one row for each stream. Both on the adapters of `fastrnn.bench.peers`.
+one row for each stream. Both on the adapters of `fastrnn.measure.peers`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from fastrnn.bench.cases import Case, Weights
-from fastrnn.bench.peers import PEERS, Fastrnn, Runner
+from fastrnn.measure.cases import Case, Weights
+from fastrnn.measure.peers import PEERS, Fastrnn, Runner
 
 Tick = Callable[[Any], Any]  # x (n, I) to y (n, P), each state one step on
 

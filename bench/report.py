@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fastrnn.bench.record import Record, read_record
-from fastrnn.bench.timing import geometric_mean
+from fastrnn.measure.record import Record, read_record
+from fastrnn.measure.timing import geometric_mean
 from fastrnn.plots.tables import (
     OURS,
     ROUGH,

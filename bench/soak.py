@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 
 import fastrnn
-from fastrnn.bench.cases import Case, random_weights
-from fastrnn.bench.record import new_record, write_record
+from fastrnn.measure.cases import Case, random_weights
+from fastrnn.measure.record import new_record, write_record
 from fastrnn.serve import Batcher, Session
 
 TICK_MS = 10

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from replay import replayed_time
 
-from fastrnn.bench.cases import SEQUENCE, Case, random_weights
-from fastrnn.bench.peers import Fastrnn
-from fastrnn.bench.timing import Contestant, Times, calling_with, interleave, paired
+from fastrnn.measure.cases import SEQUENCE, Case, random_weights
+from fastrnn.measure.peers import Fastrnn
+from fastrnn.measure.timing import Contestant, Times, calling_with, interleave, paired
 
 SECONDS, QUICK_SECONDS = 1.0, 0.3
 ADD = "np.add of 8"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from turns import Contest, Turns, asked_contests, with_peers
 
-from fastrnn.bench.cases import deepbench, grid
-from fastrnn.bench.models import MODELS
+from fastrnn.measure.cases import deepbench, grid
+from fastrnn.measure.models import MODELS
 
 
 def contests(config: pytest.Config) -> list[Contest]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from replay import replayed_time
 
-from fastrnn.bench.cases import Case, random_weights
-from fastrnn.bench.costs import LOAD_SIZE, LOADING, MODULES, disk_costs, import_costs, load_costs
-from fastrnn.bench.peers import PEERS
+from fastrnn.measure.cases import Case, random_weights
+from fastrnn.measure.costs import LOAD_SIZE, LOADING, MODULES, disk_costs, import_costs, load_costs
+from fastrnn.measure.peers import PEERS
 
 
 @pytest.fixture(scope="module")

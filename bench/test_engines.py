@@ -10,8 +10,8 @@ from itertools import product
 import pytest
 from turns import Contest, Turns
 
-from fastrnn.bench.cases import SEQUENCE, Case
-from fastrnn.engines import available_isas
+from fastrnn.layers.engines import available_isas
+from fastrnn.measure.cases import SEQUENCE, Case
 
 ENGINES = (
     *((f"simd {isa}", (("isa", isa),)) for isa in reversed(available_isas())),

@@ -9,9 +9,9 @@ from __future__ import annotations
 import pytest
 from replay import replayed_time
 
-from fastrnn.bench.cases import Case, random_weights
-from fastrnn.bench.latency import latency_row, step_times
-from fastrnn.bench.peers import Fastrnn
+from fastrnn.measure.cases import Case, random_weights
+from fastrnn.measure.latency import latency_row, step_times
+from fastrnn.measure.peers import Fastrnn
 
 RATE = 100.0  # frames per second
 FLAT_OUT, PACED = 200_000, 12_000  # steps

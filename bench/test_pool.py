@@ -16,11 +16,11 @@ import pytest
 from pooled import STATES, WAYS, OurPool, peer_ways
 from replay import replayed_time
 
-from fastrnn.bench.cases import Case, random_weights
-from fastrnn.bench.measure import ATOL, RTOL
-from fastrnn.bench.models import MODELS
-from fastrnn.bench.peers import inference_mode
-from fastrnn.bench.timing import Contestant, Times, calling_with, interleave, paired
+from fastrnn.measure.cases import Case, random_weights
+from fastrnn.measure.measure import ATOL, RTOL
+from fastrnn.measure.models import MODELS
+from fastrnn.measure.peers import inference_mode
+from fastrnn.measure.timing import Contestant, Times, calling_with, interleave, paired
 
 STREAMS = 1000
 SECONDS, QUICK_SECONDS = 3.0, 0.5

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from fastrnn.bench.cases import Case, Weights
-from fastrnn.bench.limits import Limits
-from fastrnn.bench.measure import Samples, sample_case
-from fastrnn.bench.models import Model
-from fastrnn.bench.peers import PEERS
+from fastrnn.measure.cases import Case, Weights
+from fastrnn.measure.limits import Limits
+from fastrnn.measure.measure import Samples, sample_case
+from fastrnn.measure.models import Model
+from fastrnn.measure.peers import PEERS
 
 SECONDS, QUICK_SECONDS = 1.0, 0.5  # for the rounds of one contest
 

@@ -21,14 +21,12 @@ except ModuleNotFoundError as error:
         "the installed package, or install it in place with: pip install -e ."
     ) from None
 
-from fastrnn.cells import GRUCell, LSTMCell, RNNCell
 from fastrnn.errors import FormatError, PoolFullError, StateError
 from fastrnn.formats import read
-from fastrnn.layers import GRU, LSTM, RNN
+from fastrnn.layers import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from fastrnn.loading import load
 from fastrnn.machine import info
-from fastrnn.pools import StreamPool
-from fastrnn.streams import Stream
+from fastrnn.streams import Stream, StreamPool
 from fastrnn.version import __version__
 
 __all__ = [

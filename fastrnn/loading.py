@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import Any
-
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from fastrnn.errors import FormatError
 from fastrnn.formats import contents
-from fastrnn.layers import GRU, LSTM, RNN
-from fastrnn.recurrent import RecurrentLayer
-from fastrnn.weights import common_dtype, infer_config, resolve_prefix, stack_parameters
+from fastrnn.layers import LAYERS
+from fastrnn.layers.options import LayerOptions, takes_options
+from fastrnn.layers.weights import common_dtype, infer_config, resolve_prefix, stack_parameters
 
-LAYERS: dict[str, type[RecurrentLayer]] = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}
+if TYPE_CHECKING:
+    from fastrnn.layers.options import Unpack
 
 
-def load(
-    path: str | os.PathLike[str],
-    prefix: str = "",
-    *,
-    batch_first: bool = False,
-    dtype: npt.DTypeLike | None = None,
-    engine: str = "auto",
-    isa: str | None = None,
-    threads: int = 1,
-    **cell_options: Any,
-) -> Any:
+@takes_options
+def load(path: str | os.PathLike[str], prefix: str = "", **options: Unpack[LayerOptions]) -> Any:
     """Load a recurrent layer from a file that PyTorch, safetensors or NumPy wrote.
 
     Parameters
@@ -37,8 +27,7 @@ def load(
     prefix : str
         Which stack, such as "encoder.lstm"; the end of its full name is enough if no other stack
         ends so. May be left out if the file has one stack.
-    batch_first, dtype, engine, isa, threads, **cell_options
-        As in the layers' `from_state_dict`.
+    {options}
 
     Returns
     -------
@@ -65,15 +54,9 @@ def load(
         left_out = "".join(f"; {key} {reason}" for key, reason in [*read.skipped.items()][:1])
         raise FormatError(f"{name}: {error}{left_out}") from None
     found = stack_parameters(weights, full)
-    layer = LAYERS[config.cell].from_config(
-        config,
-        batch_first=batch_first,
-        dtype=common_dtype(found) if dtype is None else dtype,
-        engine=engine,
-        isa=isa,
-        threads=threads,
-        **cell_options,
-    )
+    if options.get("dtype") is None:
+        options["dtype"] = common_dtype(found)
+    layer = LAYERS[config.cell].from_config(config, **options)
     try:
         layer.take(found, full)
     except (ValueError, TypeError) as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastrnn.engines import available_engines, available_isas, choose_isa
+from fastrnn.layers.engines import available_engines, available_isas, choose_isa
 from fastrnn.version import __version__
 
 

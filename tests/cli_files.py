@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastrnn.weights import StackConfig
+from fastrnn.layers.weights import StackConfig
 
 
 def stack_weights(prefix: str, config: StackConfig, dtype: str = "float32") -> dict[str, Any]:

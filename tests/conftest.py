@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from fastrnn.engines import available_isas
+from fastrnn.layers.engines import available_isas
 
 settings.register_profile(
     "fastrnn", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastrnn.weights import GATES, StackConfig
+from fastrnn.layers.weights import GATES, StackConfig
 
 
 def sigmoid(x):

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from websockets.sync.client import connect
 
 import fastrnn
-from fastrnn.weights import StackConfig
+from fastrnn.layers.weights import StackConfig
 
 
 def make_layer(cell="LSTM", input_size=5, hidden_size=7, num_layers=2, seed=0, **options):

@@ -15,7 +15,7 @@ from conftest import ENGINES
 from test_real_models import data_file
 
 import fastrnn
-from fastrnn.weights import StackConfig, infer_config, stack_parameters
+from fastrnn.layers.weights import StackConfig, infer_config, stack_parameters
 
 STEPS, BATCH = 1000, 16
 FACTOR = 1.5

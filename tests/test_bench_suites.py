@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fastrnn.bench.record import read_record
+from fastrnn.measure.record import read_record
 
 ROOT = Path(__file__).parent.parent
 CASE = "grid: LSTM I=32 H=32 B=1 T=1"

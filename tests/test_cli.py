@@ -16,7 +16,7 @@ import fastrnn
 from fastrnn.cli import main
 from fastrnn.cli.output import CommandError, ProgressBar, plural, printable, say, say_table, size
 from fastrnn.formats import write
-from fastrnn.weights import StackConfig
+from fastrnn.layers.weights import StackConfig
 
 # A buffered stdout, whose errors come late.
 SHELL = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}

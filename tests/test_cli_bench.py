@@ -14,15 +14,15 @@ from cli_files import block_imports, stack_weights
 from synthetic_record import case_rows, synthetic_record
 
 import fastrnn
-from fastrnn.bench import peers
-from fastrnn.bench.limits import Limits
-from fastrnn.bench.record import read_record
 from fastrnn.cli import bench_plan, main
 from fastrnn.cli.bench_tables import say_record
-from fastrnn.engines import available_isas, choose_isa
 from fastrnn.formats import write
+from fastrnn.layers.engines import available_isas, choose_isa
+from fastrnn.layers.weights import StackConfig
+from fastrnn.measure import peers
+from fastrnn.measure.limits import Limits
+from fastrnn.measure.record import read_record
 from fastrnn.plots.tables import figure
-from fastrnn.weights import StackConfig
 
 SMALL = ["--cell", "GRU", "--input-size", "3", "--hidden-size", "5"]
 HASTE = ["--quick", "--seconds", "0.001"]
@@ -33,7 +33,7 @@ LIMITS = Limits(100.0, ((8192, 200.0), (1 << 20, 100.0)))
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits that nobody measured, and few steps."""
     monkeypatch.setattr(bench_plan, "measure_limits", lambda isa=None, quick=False: LIMITS)
-    monkeypatch.setattr("fastrnn.bench.limits.measure_limits", bench_plan.measure_limits)
+    monkeypatch.setattr("fastrnn.measure.limits.measure_limits", bench_plan.measure_limits)
     monkeypatch.setattr(bench_plan, "QUICK_SIZES", (8, 16))
     monkeypatch.setattr(bench_plan, "FLAT_OUT_SECONDS", 1e-3)
 
@@ -139,7 +139,7 @@ def test_the_files_own_weights_are_measured(tmp_path, capsys, monkeypatch):
 
 
 def test_limits_alone(capsys, monkeypatch):
-    monkeypatch.setattr("fastrnn.bench.limits.measure_limits", lambda isa, quick: LIMITS)
+    monkeypatch.setattr("fastrnn.measure.limits.measure_limits", lambda isa, quick: LIMITS)
     want = {"gflops": 100.0, "bandwidth": [[8192, 200.0], [1 << 20, 100.0]]}
     assert as_json(capsys, "--limits") == {"limits": dict.fromkeys(available_isas(), want)}
     assert main(["bench", "--limits"]) == 0

@@ -12,7 +12,7 @@ from cli_files import stack_weights
 import fastrnn
 from fastrnn.cli import main
 from fastrnn.formats import write
-from fastrnn.weights import StackConfig
+from fastrnn.layers.weights import StackConfig
 
 WEIGHTS = {
     **stack_weights("model.encoder", StackConfig("GRU", 3, 4)),

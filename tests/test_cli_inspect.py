@@ -11,7 +11,7 @@ from cli_files import stack_weights
 
 from fastrnn.cli import main
 from fastrnn.formats import write
-from fastrnn.weights import StackConfig
+from fastrnn.layers.weights import StackConfig
 
 ENCODER = StackConfig("LSTM", 40, 16, num_layers=2, proj_size=8)
 DECODER = StackConfig("GRU", 5, 7, bias=False, bidirectional=True)

@@ -16,7 +16,7 @@ from serving import ServerProcess, make_layer
 
 from fastrnn.cli import main
 from fastrnn.formats import write
-from fastrnn.weights import StackConfig
+from fastrnn.layers.weights import StackConfig
 
 SIZES = {
     "lstm": StackConfig("LSTM", 3, 4),

@@ -14,8 +14,8 @@ from cli_files import block_imports, stack_weights
 import fastrnn
 from fastrnn.cli import main
 from fastrnn.formats import write
-from fastrnn.retention import half_lives, unit_order
-from fastrnn.weights import StackConfig
+from fastrnn.layers.retention import half_lives, unit_order
+from fastrnn.layers.weights import StackConfig
 
 PNG = b"\x89PNG\r\n\x1a\n"
 CONFIGS = [

@@ -10,11 +10,11 @@ import pytest
 from cli_files import stack_weights
 
 from fastrnn.cli import main, verify
-from fastrnn.engines import available_isas
 from fastrnn.formats import write
-from fastrnn.recurrent import RecurrentLayer
-from fastrnn.streams import Stream
-from fastrnn.weights import StackConfig
+from fastrnn.layers.engines import available_isas
+from fastrnn.layers.recurrent import RecurrentLayer
+from fastrnn.layers.weights import StackConfig
+from fastrnn.streams.stream import Stream
 
 CONFIGS = {
     "lstm": StackConfig("LSTM", 5, 16, num_layers=2, proj_size=9),

@@ -15,7 +15,7 @@ import pytest
 from fastrnn import demo
 from fastrnn.cli import main
 from fastrnn.cli.demo import PROMPTS, agrees
-from fastrnn.weights import StackConfig
+from fastrnn.layers.weights import StackConfig
 
 KEYS = {
     "version",

@@ -12,8 +12,8 @@ import reference
 
 import fastrnn
 from fastrnn._kernels import simd
-from fastrnn.engines import available_engines, available_isas, choose_engine, choose_isa
-from fastrnn.weights import StackConfig
+from fastrnn.layers.engines import available_engines, available_isas, choose_engine, choose_isa
+from fastrnn.layers.weights import StackConfig
 
 
 def python(code, **environment):
@@ -72,7 +72,7 @@ def test_an_isa_beyond_this_cpu_is_refused():
 def test_scipy_is_loaded_only_by_the_blas_engine():
     code = """
 import sys, numpy, fastrnn
-weights = {k: numpy.zeros(s) for k, s in fastrnn.weights.StackConfig("GRU", 3, 4).shapes().items()}
+weights = {k: numpy.zeros(s) for k, s in fastrnn.layers.weights.StackConfig("GRU", 3, 4).shapes().items()}
 fastrnn.GRU.from_state_dict(weights, dtype="float32")(numpy.zeros((2, 3)))
 print("scipy" in sys.modules)
 fastrnn.GRU.from_state_dict(weights, engine="blas")

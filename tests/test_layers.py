@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import fastrnn
-from fastrnn.weights import StackConfig
+from fastrnn.layers.weights import StackConfig
 
 LAYERS = {"LSTM": fastrnn.LSTM, "GRU": fastrnn.GRU, "RNN": fastrnn.RNN}
 EVERY_CELL = pytest.mark.parametrize("cell", list(LAYERS))

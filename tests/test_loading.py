@@ -10,7 +10,7 @@ import reference
 
 import fastrnn
 from fastrnn.formats import write
-from fastrnn.weights import StackConfig
+from fastrnn.layers.weights import StackConfig
 
 CONFIG = StackConfig("LSTM", 5, 6, num_layers=2)
 

@@ -13,7 +13,7 @@ import pytest
 from conftest import ENGINES
 
 import fastrnn
-from fastrnn.bench import models
+from fastrnn.measure import models
 
 H_TOLERANCE = 2e-5
 

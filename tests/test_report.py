@@ -15,7 +15,7 @@ from types import ModuleType
 import pytest
 from synthetic_record import CPU, case_rows, synthetic_record
 
-from fastrnn.bench.record import write_record
+from fastrnn.measure.record import write_record
 from fastrnn.plots.tables import (
     binary_size,
     by_case,

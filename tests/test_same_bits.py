@@ -16,8 +16,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import fastrnn
-from fastrnn.engines import available_isas
-from fastrnn.weights import StackConfig
+from fastrnn.layers.engines import available_isas
+from fastrnn.layers.weights import StackConfig
 
 LAYERS = {"LSTM": fastrnn.LSTM, "GRU": fastrnn.GRU, "RNN": fastrnn.RNN}
 EVERY_ISA = pytest.mark.parametrize("isa", available_isas())

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fastrnn.engines import available_isas
+from fastrnn.layers.engines import available_isas
 
 ROOT = Path(__file__).parent.parent
 SOURCES = [

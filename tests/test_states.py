@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastrnn
-from fastrnn.engines import available_isas
-from fastrnn.weights import StackConfig
+from fastrnn.layers.engines import available_isas
+from fastrnn.layers.weights import StackConfig
 
 CONFIG = StackConfig("LSTM", 3, 9, num_layers=2)
 WEIGHTS = reference.random_weights(CONFIG, np.random.default_rng(0))

@@ -25,8 +25,8 @@ import reference
 from conftest import ENGINES
 
 import fastrnn
-from fastrnn.engines import available_isas
-from fastrnn.weights import StackConfig
+from fastrnn.layers.engines import available_isas
+from fastrnn.layers.weights import StackConfig
 
 LAYERS = {"LSTM": fastrnn.LSTM, "GRU": fastrnn.GRU, "RNN": fastrnn.RNN}
 EVERY_CELL = pytest.mark.parametrize("cell", LAYERS)

@@ -14,7 +14,7 @@ import reference
 from test_same_bits import EVERY_ISA, EVERY_KIND, LAYERS, inputs, parts
 
 import fastrnn
-from fastrnn.weights import StackConfig
+from fastrnn.layers.weights import StackConfig
 
 SIZES = (70, 500)  # enough work for a second thread; neither is a multiple of any vector width
 LINUX = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads in /proc")
@@ -88,7 +88,7 @@ PROLOGUE = """
 import os, time
 import numpy as np
 import fastrnn
-from fastrnn.weights import StackConfig
+from fastrnn.layers.weights import StackConfig
 
 def threads():
     return len(os.listdir("/proc/self/task"))

@@ -7,7 +7,7 @@ import pytest
 import reference
 
 import fastrnn
-from fastrnn.weights import StackConfig
+from fastrnn.layers.weights import StackConfig
 
 LAYERS = {"LSTM": fastrnn.LSTM, "GRU": fastrnn.GRU, "RNN": fastrnn.RNN}
 NAMES = {

@@ -8,7 +8,7 @@ import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastrnn.weights import (
+from fastrnn.layers.weights import (
     StackConfig,
     freeze,
     infer_config,

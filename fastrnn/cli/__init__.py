@@ -10,8 +10,8 @@ from typing import NoReturn
 
 from fastrnn.cli import bench, convert, demo, info, inspect, serve, trace, verify
 from fastrnn.cli.output import NO, USAGE, CommandError, complain, printable
-from fastrnn.engines import choose_isa
 from fastrnn.errors import FormatError
+from fastrnn.layers.engines import choose_isa
 from fastrnn.version import __version__
 
 INTERRUPTED, PIPE_CLOSED = 130, 141  # as a shell reports SIGINT and SIGPIPE

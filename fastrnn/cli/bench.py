@@ -19,8 +19,8 @@ from fastrnn.cli.output import (
     say_json,
     say_table,
 )
-from fastrnn.engines import available_isas, choose_isa
 from fastrnn.formats.writing import replacing
+from fastrnn.layers.engines import available_isas, choose_isa
 
 DEFAULTS = {"cell": "LSTM", "input_size": 128, "hidden_size": 256, "num_layers": 1}
 SECONDS, QUICK_SECONDS = 1.5, 0.3
@@ -142,8 +142,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _limits(args: argparse.Namespace) -> int:
-    from fastrnn.bench.limits import measure_limits
     from fastrnn.cli.bench_plan import limits_as_json
+    from fastrnn.measure.limits import measure_limits
     from fastrnn.plots.tables import limits_table
 
     isas = sorted(available_isas(), key=lambda isa: isa != choose_isa(None))

@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastrnn.bench.cases import Case, random_weights
-from fastrnn.bench.latency import measure_latency
-from fastrnn.bench.limits import Limits, measure_limits
-from fastrnn.bench.measure import measure_case
-from fastrnn.bench.peers import PEERS
-from fastrnn.bench.record import new_record
 from fastrnn.cli.output import USAGE, CommandError
-from fastrnn.engines import available_isas, choose_isa
-from fastrnn.loading import LAYERS, load
-from fastrnn.recurrent import RecurrentLayer
+from fastrnn.layers import LAYERS
+from fastrnn.layers.engines import available_isas, choose_isa
+from fastrnn.layers.recurrent import RecurrentLayer
+from fastrnn.loading import load
+from fastrnn.measure.cases import Case, random_weights
+from fastrnn.measure.latency import measure_latency
+from fastrnn.measure.limits import Limits, measure_limits
+from fastrnn.measure.measure import measure_case
+from fastrnn.measure.peers import PEERS
+from fastrnn.measure.record import new_record
 
 Weights = dict[str, npt.NDArray[np.float32]]
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from fastrnn.cli.output import OK, plural, say, say_json, say_table, size
 from fastrnn.formats import Contents, contents
-from fastrnn.weights import (
+from fastrnn.layers.weights import (
     StackConfig,
     common_dtype,
     freeze,

@@ -14,7 +14,7 @@ from fastrnn.cli.extras import with_suffix, without_extra
 from fastrnn.cli.output import OK, USAGE, CommandError, plural, say, say_json, say_table
 from fastrnn.cli.trace_input import read_sequence
 from fastrnn.cli.unsaid import add_unsaid, load_stack
-from fastrnn.retention import ORDERS, RETAINING_GATE, half_lives
+from fastrnn.layers.retention import ORDERS, RETAINING_GATE, half_lives
 
 Array = npt.NDArray[Any]
 

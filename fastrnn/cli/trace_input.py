@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrnn.cli.output import USAGE, CommandError, plural
-from fastrnn.recurrent import RecurrentLayer
+from fastrnn.layers.recurrent import RecurrentLayer
 
 Array = npt.NDArray[Any]
 

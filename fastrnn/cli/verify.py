@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from fastrnn.cli.inspect import FoundStack, find_stacks, stack_as_json
 from fastrnn.cli.output import NO, OK, CommandError, plural, say, say_json, say_table
-from fastrnn.engines import available_engines, available_isas
 from fastrnn.formats import read
-from fastrnn.loading import LAYERS
-from fastrnn.weights import StackConfig, resolve_prefix, stack_prefixes
+from fastrnn.layers import LAYERS
+from fastrnn.layers.engines import available_engines, available_isas
+from fastrnn.layers.weights import StackConfig, resolve_prefix, stack_prefixes
 
 Array = npt.NDArray[Any]
 

@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from fastrnn.layers.retention import RETAINING_GATE, unit_order
 from fastrnn.plots.style import BLUE, DIVERGING, DPI, SEQUENTIAL, VERMILION, styled
-from fastrnn.retention import RETAINING_GATE, unit_order
 
 Array = npt.NDArray[Any]
 

@@ -12,8 +12,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from matplotlib.figure import Figure
 
-from fastrnn.bench.timing import geometric_mean
 from fastrnn.machine import in_words as machine_in_words
+from fastrnn.measure.timing import geometric_mean
 from fastrnn.plots import charts
 from fastrnn.plots.latency import latency_histograms
 from fastrnn.plots.roofline import roofline

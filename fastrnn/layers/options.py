@@ -1,0 +1,151 @@
+"""How a layer computes: the options that every layer, cell and loader takes, each written once.
+
+A new one is a key of `Options`, its default, its lines in DESCRIPTION, and what `decide` makes of
+it in `Computation`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from fastrnn.layers.engines import choose_engine, choose_isa
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack as Unpack
+
+MOST_THREADS = 1024
+
+
+class Options(TypedDict, total=False):
+    """What a constructor takes by keyword, beside torch's own arguments."""
+
+    dtype: npt.DTypeLike | None
+    engine: str
+    isa: str | None
+    threads: int
+
+
+class LayerOptions(Options, total=False):
+    """The same, and what the tensors of a state dict do not say."""
+
+    batch_first: bool
+    reset_after: bool
+    nonlinearity: str
+
+
+DEFAULTS: dict[str, Any] = {"dtype": None, "engine": "auto", "isa": None, "threads": 1}
+
+DESCRIPTION = """\
+dtype : float32, float64 or None
+    What is computed in and returned. None: float32; where there are weights, float64 if every
+    tensor is.
+engine : {"auto", "simd", "blas"}
+    "auto" is "simd" for float32 and "blas" for float64.
+isa : str or None
+    The SIMD engine's instruction set, such as "avx2". None: FASTRNN_ISA, or the fastest here.
+threads : int
+    At most so many for one call; the SIMD engine's only. Small cells stay on one."""
+
+CELL_DEFAULTS: dict[str, Any] = {"batch_first": False, "reset_after": True, "nonlinearity": "tanh"}
+
+CELL_DESCRIPTION = """\
+batch_first : bool
+    As in the model: tensors do not say.
+reset_after : bool
+    GRU only, as in its constructor: tensors do not say.
+nonlinearity : {"tanh", "relu"}
+    RNN only, as in its constructor: tensors do not say."""
+
+Documented = TypeVar("Documented", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Computation:
+    """The options of one layer, checked and decided."""
+
+    asked: Mapping[str, Any]  # what `decide` was given
+    dtype: np.dtype[Any]
+    engine: str  # "simd" or "blas"
+    isa: str | None  # None on the BLAS engine, which has none
+    threads: int
+
+    def here(self, what: str) -> Computation:
+        """Return the same on this machine, whose instruction sets may be others."""
+        return decide(what, self.asked)
+
+
+def decide(what: str, options: Mapping[str, Any]) -> Computation:
+    """Check `options`, fill in defaults, and choose engine and instruction set.
+
+    Raises
+    ------
+    TypeError
+        For an option that there is not.
+    ValueError
+        For a value that an option does not take, or that the others or this CPU do not allow.
+    """
+    for name in options:
+        if name not in DEFAULTS:
+            raise TypeError(
+                f"{what}: unknown argument {name!r}, expected one of {', '.join(DEFAULTS)}"
+            )
+    chosen = {**DEFAULTS, **options}
+    dtype = check_dtype(chosen["dtype"], what)
+    engine = choose_engine(chosen["engine"], dtype)
+    isa, threads = chosen["isa"], check_integer(what, "threads", chosen["threads"], 1)
+    if isa is not None and engine != "simd":
+        raise ValueError(f"{what}: isa={isa!r}, but the {engine} engine has no ISA")
+    if threads > MOST_THREADS:
+        raise ValueError(f"{what}: threads={threads}, expected at most {MOST_THREADS}")
+    if threads > 1 and engine != "simd":
+        raise ValueError(
+            f"{what}: threads={threads}, but the {engine} engine leaves threads to "
+            "BLAS: set OPENBLAS_NUM_THREADS"
+        )
+    isa = choose_isa(isa) if engine == "simd" else None
+    return Computation(dict(options), dtype, engine, isa, threads)
+
+
+def check_dtype(dtype: npt.DTypeLike | None, what: str) -> np.dtype[Any]:
+    """Return `dtype` as a NumPy dtype, None as float32; ValueError unless it is one of the two."""
+    checked = np.dtype(np.float32 if dtype is None else dtype)
+    if checked not in (np.float32, np.float64):
+        raise ValueError(f"{what}: dtype={dtype}, expected float32 or float64")
+    return checked
+
+
+def check_integer(what: str, name: str, value: Any, least: int) -> int:
+    """Return `value` as an int; ValueError unless it is an integer of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"{what}: {name}={value!r}, expected an integer >= {least}")
+    return int(value)
+
+
+def takes_options(documented: Documented) -> Documented:
+    """Spell `**options` out in the signature and docstring of a function or class, for `help`.
+
+    In the docstring, a line `{options}` is replaced by what the options are.
+    """
+    is_class = isinstance(documented, type)
+    function: Any = inspect.getattr_static(documented, "__init__") if is_class else documented
+    signature = inspect.signature(function)
+    defaults, text = DEFAULTS, DESCRIPTION
+    if "LayerOptions" in str(signature.parameters["options"].annotation):
+        defaults, text = {**CELL_DEFAULTS, **defaults}, f"{CELL_DESCRIPTION}\n{text}"
+    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    spelled = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+        for name, default in defaults.items()
+    ]
+    function.__signature__ = signature.replace(parameters=[*own, *spelled])
+    if "{options}" in (documented.__doc__ or ""):  # no docstrings under -OO
+        before, _, after = str(documented.__doc__).partition("{options}")
+        indent = before[before.rfind("\n") + 1 :]
+        documented.__doc__ = before + text.replace("\n", f"\n{indent}") + after
+    return documented

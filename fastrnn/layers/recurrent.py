@@ -1,0 +1,385 @@
+"""`RecurrentLayer`: what `LSTM`, `GRU` and `RNN` share.
+
+Shapes in this module: T steps, B rows, I input_size, H hidden_size, L num_layers, D directions
+(2 if bidirectional, else 1), P = proj_size where there is one, else H.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from fastrnn._kernels.core import Stack, as_array
+from fastrnn.layers.engines import pack
+from fastrnn.layers.fingerprint import model_fingerprint
+from fastrnn.layers.options import LayerOptions, Options, check_integer, decide, takes_options
+from fastrnn.layers.trace import trace
+from fastrnn.layers.weights import (
+    StackConfig,
+    check_shapes,
+    common_dtype,
+    freeze,
+    infer_config,
+    resolve_prefix,
+    stack_parameters,
+)
+from fastrnn.sequences import batch_major, row_order, state_pair, time_major
+from fastrnn.streams.pool import StreamPool
+from fastrnn.streams.stream import Stream
+
+if TYPE_CHECKING:
+    from fastrnn.layers.options import Unpack
+
+Array = npt.NDArray[Any]
+State = Any  # (h, c) for LSTM, h otherwise
+
+
+class RecurrentLayer:
+    """What `LSTM`, `GRU` and `RNN` share: a stack of layers whose weights are fixed once loaded.
+
+    A layer that has its weights is immutable: any number of threads may call it at once.
+    """
+
+    _cell: ClassVar[str]
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        bias: bool,
+        batch_first: bool,
+        dropout: float,
+        bidirectional: bool,
+        proj_size: int,
+        cell_options: dict[str, Any],
+        options: Options,
+    ) -> None:
+        self._config = StackConfig(
+            self._cell,
+            check_integer(self._cell, "input_size", input_size, 1),
+            check_integer(self._cell, "hidden_size", hidden_size, 1),
+            check_integer(self._cell, "num_layers", num_layers, 1),
+            bool(bias),
+            bool(bidirectional),
+            check_integer(self._cell, "proj_size", proj_size, 0),
+        )
+        if proj_size >= hidden_size:
+            raise ValueError(
+                f"{self._cell}: proj_size={proj_size}, expected less than hidden_size={hidden_size}"
+            )
+        if not 0 <= dropout <= 1:
+            raise ValueError(f"{self._cell}: dropout={dropout}, expected 0 to 1")
+        self._batch_first = bool(batch_first)
+        self._dropout = dropout
+        self._cell_options = cell_options
+        self._computation = decide(self._cell, options)
+        self._weights: dict[str, Array] = {}
+        self._stack: Stack | None = None
+
+    input_size = property(lambda self: self._config.input_size)
+    hidden_size = property(lambda self: self._config.hidden_size)
+    num_layers = property(lambda self: self._config.num_layers)
+    bias = property(lambda self: self._config.bias)
+    bidirectional = property(lambda self: self._config.bidirectional)
+    proj_size = property(lambda self: self._config.proj_size)
+    batch_first = property(lambda self: self._batch_first)
+    dropout = property(lambda self: self._dropout)
+    dtype = property(lambda self: self._computation.dtype)
+    engine = property(lambda self: self._computation.engine)
+    isa = property(lambda self: self._computation.isa)
+    threads = property(lambda self: self._computation.threads)
+
+    @classmethod
+    @takes_options
+    def from_state_dict(
+        cls, weights: Mapping[str, Any], prefix: str = "", **options: Unpack[LayerOptions]
+    ) -> Any:
+        """Make the layer that `weights` describe; sizes, layers, bias and directions are inferred.
+
+        Parameters
+        ----------
+        weights : mapping of str to array
+            A state dict, of this layer or of a whole model. Cell names (`weight_ih`) are accepted.
+        prefix : str
+            Where the layer is in it, such as "encoder.lstm"; the end of its full name is enough if
+            no other stack ends so, and none is needed if there is one stack.
+        {options}
+
+        Raises
+        ------
+        ValueError
+            If the tensors under `prefix` are not one whole stack of this cell with finite values.
+        TypeError
+            If `weights` is not a mapping, or holds something else than floating-point arrays.
+        """
+        prefix = resolve_prefix(weights, prefix)
+        config = infer_config(weights, prefix)
+        if config.cell != cls._cell:
+            raise ValueError(f"{cls._cell}: the weights under {prefix!r} are those of {config}")
+        found = stack_parameters(weights, prefix)
+        if options.get("dtype") is None:
+            options["dtype"] = common_dtype(found)
+        layer = cls.from_config(config, **options)
+        layer.take(found, prefix)
+        return layer
+
+    @classmethod
+    def from_config(cls, config: StackConfig, **options: Any) -> Any:
+        """Make a layer of the sizes in `config`, without weights yet."""
+        proj: dict[str, Any] = {"proj_size": config.proj_size} if config.proj_size else {}
+        return cls(
+            config.input_size,
+            config.hidden_size,
+            config.num_layers,
+            bias=config.bias,
+            bidirectional=config.bidirectional,
+            **proj,
+            **options,
+        )
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take the weights of `state_dict`, whose keys and shapes must be just this layer's.
+
+        Cell names (`weight_ih`) are accepted. Streams opened before keep the weights they had.
+
+        Raises
+        ------
+        ValueError
+            If a tensor is missing, left over, has another shape, or is not finite.
+        """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(
+                f"{self._cell}: state_dict is {type(state_dict).__name__}, expected a mapping"
+            )
+        for key in state_dict:
+            if (
+                key not in stack_parameters({key: None})
+                and f"{key}_l0" not in self._config.shapes()
+            ):
+                raise ValueError(
+                    f"{self._cell}: state_dict has {key!r}, expected only the layer's own "
+                    "parameters: for a whole model use from_state_dict(weights, prefix)"
+                )
+        self.take(stack_parameters(state_dict), "")
+
+    def take(self, found: Mapping[str, Any], prefix: str) -> None:
+        """Take what `stack_parameters` found under `prefix`; raises as from_state_dict."""
+        where = f"{self._cell}: {prefix}{'.' if prefix else ''}"
+        check_shapes(self._config, {k: tuple(np.shape(v)) for k, v in found.items()}, where)
+        weights = freeze(found, self.dtype, where)
+        self._weights = {name: weights[name] for name in self._config.shapes()}
+        self._stack = self._pack()
+
+    def _pack(self) -> Stack:
+        return pack(
+            self.isa, self._config, self._weights, threads=self.threads, **self._cell_options
+        )
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return the weights under torch's names, in torch's order: read-only arrays."""
+        return dict(self._weights)
+
+    @property
+    def stack(self) -> Stack:
+        """The packed weights.
+
+        Raises
+        ------
+        RuntimeError
+            If none were loaded yet.
+        """
+        if self._stack is None:
+            raise RuntimeError(f"{self._cell}: no weights yet, call load_state_dict first")
+        return self._stack
+
+    def __call__(
+        self, x: npt.ArrayLike, hx: State = None, lengths: npt.ArrayLike | None = None
+    ) -> tuple[Array, State]:
+        """Run whole sequences.
+
+        Parameters
+        ----------
+        x : array (T, B, I), or (B, T, I) if batch_first, or (T, I)
+        hx : initial state, zeros if None
+            LSTM: (h_0, c_0) of (L*D, B, P) and (L*D, B, H); else h_0 (L*D, B, H). No B for (T, I).
+        lengths : int array (B,), optional
+            Steps of each row, 1 to T, in any order. Gives what torch's PackedSequence gives: y is
+            zero past a row's end, each row ends in its own last state, and the reverse direction
+            starts at each row's own end.
+
+        Returns
+        -------
+        y : array (T, B, D*P), or (B, T, D*P) if batch_first, or (T, D*P)
+        state : as hx
+            Always (L*D, B, ...), or (L*D, ...) for (T, I).
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a shape, length or type that does not fit, naming what was expected and what came.
+        """
+        stack = self.stack
+        x, batched = self._sequence(x)
+        h, c = self._initial_state(hx, x.shape[1], batched)
+        shape = (*x.shape[:2], self._config.directions * self._config.output_size)
+        if lengths is None:
+            y = np.empty(shape, self.dtype)
+            stack.run(x, h, c, y)
+        else:
+            if not batched:
+                raise ValueError(f"{self._cell}: lengths need a batch, but x is (T, I)")
+            order, rows = row_order(lengths, x.shape[0], x.shape[1], self._cell)
+            x, h = np.ascontiguousarray(x[:, order]), np.ascontiguousarray(h[:, order])
+            c = None if c is None else np.ascontiguousarray(c[:, order])
+            y = np.zeros(shape, self.dtype)
+            stack.run(x, h, c, y, rows)
+            back = np.argsort(order)
+            y, h, c = y[:, back], h[:, back], None if c is None else c[:, back]
+        if not batched:
+            return y[:, 0], self._state(h[:, 0], None if c is None else c[:, 0])
+        return batch_major(y) if self.batch_first else y, self._state(h, c)
+
+    def trace(self, x: npt.ArrayLike, hx: State = None) -> dict[str, Array]:
+        """Run whole sequences and return every gate and state, by name, at every step.
+
+        Computed by the BLAS engine in this layer's dtype, whatever engine the layer has.
+
+        Parameters
+        ----------
+        x, hx : as in calling the layer
+
+        Returns
+        -------
+        dict of arrays (L, D, T, B, H), or (L, D, B, T, H) if batch_first, or (L, D, T, H)
+            LSTM: "input", "forget", "cell" (the candidate, tanh), "output", and the states "c" and
+            "h". GRU: "reset", "update", "candidate", and "h". RNN: "h". The last axis of "h" is P.
+            Gates are after their activation. In the reverse direction, too, T counts from the start
+            of the sequence.
+        """
+        self.stack  # noqa: B018 - raises if there are no weights
+        x, batched = self._sequence(x)
+        h, c = self._initial_state(hx, x.shape[1], batched)
+        traced = trace(self._config, self._weights, x, h, c, self._cell_options)
+        if not batched:
+            return {name: values[:, :, :, 0] for name, values in traced.items()}
+        if self.batch_first:
+            return {name: values.swapaxes(2, 3) for name, values in traced.items()}
+        return traced
+
+    def stream(self, batch: int | None = None) -> Stream:
+        """Open `batch` streams that are stepped together; None: one, without a batch dimension.
+
+        Raises
+        ------
+        ValueError
+            If the layer is bidirectional: its reverse direction starts at the end of the sequence.
+        """
+        return Stream(self.stack, self._cell, batch, self.batch_first)
+
+    def pool(self, capacity: int, grow: bool = False) -> StreamPool:
+        """Make a pool of streams that come and go one by one and are stepped in any subset.
+
+        Parameters
+        ----------
+        capacity : int
+            Streams that there is room for. Their states are allocated now.
+        grow : bool
+            Whether opening one more doubles the room; otherwise it raises PoolFullError.
+
+        Raises
+        ------
+        ValueError
+            If the layer is bidirectional: its reverse direction starts at the end of the sequence;
+            or for another capacity than 1 to 2**31 - 1.
+        MemoryError
+            If there is no memory for so many.
+        """
+        return StreamPool(
+            self.stack,
+            self._cell,
+            capacity,
+            grow,
+            self.batch_first,
+            partial(model_fingerprint, self._config, self._weights, self._cell_options),
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, of what the layer computes: cell, sizes, options, weights.
+
+        Equal for equal models whatever engine, ISA, threads or layout they have; saved states
+        carry it.
+        """
+        self.stack  # noqa: B018 - raises if there are no weights
+        return model_fingerprint(self._config, self._weights, self._cell_options).hex()
+
+    def _sequence(self, x: npt.ArrayLike) -> tuple[Array, bool]:
+        """Return x as (T, B, I) in the layer's dtype, and whether it had a batch dimension."""
+        array = as_array(x, self.dtype, f"{self._cell}: x")
+        if array.ndim not in (2, 3):
+            want = "(B, T, I)" if self.batch_first else "(T, B, I)"
+            raise ValueError(
+                f"{self._cell}: x has {array.ndim} dimensions, expected {want} or (T, I) "
+                f"(x.shape={array.shape})"
+            )
+        if array.shape[-1] != self.input_size:
+            raise ValueError(
+                f"{self._cell}: x has {array.shape[-1]} features, expected "
+                f"input_size={self.input_size} (x.shape={array.shape})"
+            )
+        batched = array.ndim == 3
+        if not batched:
+            sequence = array[:, None]
+        else:
+            sequence = time_major(array) if self.batch_first else array
+        if sequence.shape[0] == 0:
+            raise ValueError(
+                f"{self._cell}: x has no time steps, expected at least 1 (x.shape={array.shape})"
+            )
+        return sequence, batched
+
+    def _initial_state(self, hx: State, batch: int, batched: bool) -> tuple[Array, Array | None]:
+        """Return fresh arrays h (L*D, B, P) and, for LSTM, c (L*D, B, H): zeros or copies of hx."""
+        states = self.num_layers * self._config.directions
+        shapes = {"h_0": (states, batch, self._config.output_size)}
+        if self._cell == "LSTM":
+            shapes["c_0"] = (states, batch, self.hidden_size)
+        if hx is None:
+            arrays = [np.zeros(shape, self.dtype) for shape in shapes.values()]
+        else:
+            arrays = []
+            for value, (name, shape) in zip(self._parts(hx), shapes.items(), strict=True):
+                array = as_array(value, self.dtype, f"{self._cell}: {name}")
+                want = shape if batched else (shape[0], shape[2])
+                if array.shape != want:
+                    raise ValueError(f"{self._cell}: {name} is {array.shape}, expected {want}")
+                arrays.append(array.reshape(shape).copy())
+        return arrays[0], arrays[1] if len(arrays) == 2 else None
+
+    def _parts(self, hx: State) -> tuple[Any, ...]:
+        return state_pair(hx, "LSTM: hx", "(h_0, c_0)") if self._cell == "LSTM" else (hx,)
+
+    def _state(self, h: Array, c: Array | None) -> State:
+        return h if c is None else (h, c)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_stack": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._computation = self._computation.here(self._cell)  # made on another CPU, perhaps
+        if self._weights:
+            self._stack = self._pack()
+
+    def __repr__(self) -> str:
+        options = {"batch_first": self.batch_first, **self._cell_options}
+        defaults = {"batch_first": False, "reset_after": True, "nonlinearity": "tanh"}
+        said = "".join(f", {k}={v!r}" for k, v in options.items() if v != defaults[k])
+        how = f"engine={self.engine!r}" + (f", isa={self.isa!r}" if self.isa else "")
+        how += f", threads={self.threads}" if self.threads > 1 else ""
+        return f"{str(self._config)[:-1]}{said}, dtype={self.dtype.name}, {how})"

@@ -1,0 +1,252 @@
+"""`StreamPool`: many streams that come and go, stepped together in any subset and order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastrnn._kernels.core import Stack, as_array
+from fastrnn._kernels.pool import Pool
+from fastrnn.errors import PoolFullError
+from fastrnn.sequences import batch_major, row_order, state_pair, time_major
+from fastrnn.streams.states import load_state, save_state
+
+Array = npt.NDArray[Any]
+Ids = Sequence[int] | npt.NDArray[np.integer[Any]]
+
+MOST_STREAMS = 2**31 - 1
+
+
+class StreamPool:
+    """The states of many streams through a unidirectional layer; made by `layer.pool(capacity)`.
+
+    A stream is known by the id that `open` returned; no id is ever used again for another. Any
+    number of threads may use a pool at once: calls for different streams run side by side, and a
+    call that meets another on one of its streams raises RuntimeError and changes nothing. Whatever
+    raises leaves every state as it was. In the child of a fork, streams that another thread was
+    stepping stay in use.
+
+    A stream gives exactly what it gives alone, bit for bit (on the SIMD engine).
+
+    Shapes: n ids in a call, T steps, I input_size, H hidden_size, L num_layers, P = proj_size where
+    there is one, else H.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        cell: str,
+        capacity: int,
+        grow: bool,
+        batch_first: bool,
+        fingerprint: Callable[[], bytes],
+    ) -> None:
+        self._name = f"{cell} pool"
+        if (
+            isinstance(capacity, bool)
+            or not isinstance(capacity, (int, np.integer))
+            or not 1 <= capacity <= MOST_STREAMS
+        ):
+            raise ValueError(
+                f"{self._name}: capacity={capacity!r}, expected an integer, 1 to {MOST_STREAMS}"
+            )
+        self._pool = Pool(stack, self._name, int(capacity), bool(grow))
+        self._batch_first = batch_first
+        self._make_fingerprint = fingerprint
+
+    @property
+    def capacity(self) -> int:
+        """How many streams there is room for; doubled when one too many opens, if `grow`."""
+        return self._pool.capacity
+
+    input_size = property(lambda self: self._pool.stack.input_size)
+    output_size = property(lambda self: self._pool.stack.output_size)
+    dtype = property(lambda self: self._pool.stack.dtype)
+
+    def __len__(self) -> int:
+        """How many streams are open."""
+        return len(self._pool)
+
+    def __bool__(self) -> bool:
+        """Return True: a pool without streams is a pool."""
+        return True
+
+    def __contains__(self, id: int) -> bool:
+        """Whether `id` is an open stream."""
+        return id in self._pool
+
+    def open(self) -> int:
+        """Open a stream, of zero state, and return its id: an int >= 0.
+
+        Raises
+        ------
+        PoolFullError
+            If `capacity` streams are open and the pool may not grow.
+        """
+        id = self._pool.open()
+        if id is None:
+            raise PoolFullError(
+                f"{self._name}: full, all {self.capacity} streams are open: close some, or make "
+                "the pool larger or with grow=True"
+            )
+        return id
+
+    def close(self, id: int) -> None:
+        """Close a stream; its id will never again be a stream.
+
+        Raises
+        ------
+        LookupError
+            If `id` is no open stream.
+        TypeError
+            If it is no integer.
+        RuntimeError
+            If another thread is using it.
+        """
+        self._pool.close(id)
+
+    def step(self, ids: Ids, x: npt.ArrayLike, out: Array | None = None) -> Array:
+        """Advance the streams `ids` by one time step.
+
+        Parameters
+        ----------
+        ids : sequence of int (n,)
+            Any streams of the pool in any order, each once. An int64 array costs least.
+        x : array (n, I)
+            Row i is for stream ids[i]. Taken as it is if it is a C-contiguous array of the
+            layer's dtype, else converted.
+        out : array (n, P) of the layer's dtype, C-contiguous, optional
+            Where to put the result; then a call that converts neither ids nor x allocates nothing.
+            May be x itself.
+
+        Returns
+        -------
+        array (n, P)
+            The last layer's h: `out`, or a new array.
+
+        Raises
+        ------
+        LookupError
+            If an id is no open stream.
+        ValueError, TypeError
+            For an id that is there twice, or a shape or type that does not fit.
+        RuntimeError
+            If another thread is using one of them.
+        """
+        result: Array = self._pool.step(ids, x, out)
+        return result
+
+    def run(self, ids: Ids, x: npt.ArrayLike, lengths: npt.ArrayLike | None = None) -> Array:
+        """Advance each of the streams `ids` by its own number of time steps.
+
+        Parameters
+        ----------
+        ids : as in `step`
+        x : array (T, n, I), or (n, T, I) if the layer is batch_first
+        lengths : int array (n,), optional
+            Steps of each stream, 0 to T. None: T for all.
+
+        Returns
+        -------
+        array (T, n, P), or (n, T, P) if the layer is batch_first
+            Zero past a stream's own length.
+
+        Raises
+        ------
+        As `step`.
+        """
+        array = as_array(x, self.dtype, f"{self._name}: x")
+        if array.ndim != 3:
+            want = "(n, T, I)" if self._batch_first else "(T, n, I)"
+            raise ValueError(
+                f"{self._name}: x has {array.ndim} dimensions, expected {want} "
+                f"(x.shape={array.shape})"
+            )
+        if self._batch_first:
+            array = time_major(array)
+        if lengths is None:
+            y = self._pool.run(ids, array)
+        else:
+            steps, n, _ = array.shape
+            order, rows = row_order(lengths, steps, n, self._name, least=0)
+            ids = self._pool.as_ids(ids)
+            if len(ids) != n:
+                raise ValueError(f"{self._name}: {len(ids)} ids for the {n} rows of x")
+            ordered = [ids[i] for i in order]
+            y = self._pool.run(ordered, np.ascontiguousarray(array[:, order]), rows)
+            y = y[:, np.argsort(order)]
+        return batch_major(y) if self._batch_first else y
+
+    def reset(self, ids: Ids) -> None:
+        """Zero the states of the streams `ids`. Raises as `step`."""
+        self._pool.reset(ids)
+
+    def get_state(self, ids: Ids) -> Any:
+        """Copies of the states of the streams `ids`: LSTM (h, c), else h; h (L, n, P), c (L, n, H).
+
+        As a layer's hx. Raises as `step`.
+        """
+        h, c = self._pool.get_state(ids)
+        return h if c is None else (h, c)
+
+    def set_state(self, ids: Ids, state: Any) -> None:
+        """Copy in states as `get_state` returns them. Raises as `step`."""
+        if self._pool.stack.has_cell_state:
+            self._pool.set_state(ids, *state_pair(state, f"{self._name}: state", "(h, c)"))
+        else:
+            self._pool.set_state(ids, state, None)
+
+    def save(self, id: int) -> bytes:
+        """Return the state of stream `id` as bytes that `load` takes, here or on another machine.
+
+        They carry the fingerprint of the model (`layer.fingerprint`) and a checksum, and stay
+        loadable in later versions. Raises as `step`.
+        """
+        h, c = self._pool.get_state([id])
+        return save_state(self._fingerprint, h[:, 0], None if c is None else c[:, 0])
+
+    def load(self, data: bytes) -> int:
+        """Open a stream in the state that `save` returned, and return its id.
+
+        Raises
+        ------
+        StateError
+            If `data` is damaged, or of another model.
+        TypeError
+            If it is not bytes.
+        PoolFullError
+            As `open`.
+        """
+        stack = self._pool.stack
+        h, c = load_state(
+            data,
+            self._fingerprint,
+            (stack.num_layers, stack.output_size),
+            (stack.num_layers, stack.hidden_size) if stack.has_cell_state else None,
+            stack.dtype,
+            self._name,
+        )
+        id = self.open()
+        try:
+            self._pool.set_state([id], h[:, None], None if c is None else c[:, None])
+        except BaseException:
+            self._pool.close(id)
+            raise
+        return id
+
+    @cached_property
+    def _fingerprint(self) -> bytes:
+        return self._make_fingerprint()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Refuse copies and pickles, which would share or lose the live states."""
+        raise TypeError(
+            f"{self._name}: cannot be copied or pickled; save its streams: pool.save(id)"
+        )
+
+    def __repr__(self) -> str:
+        return f"<{self._name}, {len(self)} of {self.capacity} streams open>"

@@ -64,6 +64,9 @@ class StreamPool:
         """How many streams there is room for; doubled when one too many opens, if `grow`."""
         return self._pool.capacity
 
+    # Of one frame, and of what it gives.
+    input_shape = property(lambda self: (self._pool.stack.input_size,))
+    output_shape = property(lambda self: (self._pool.stack.output_size,))
     input_size = property(lambda self: self._pool.stack.input_size)
     output_size = property(lambda self: self._pool.stack.output_size)
     dtype = property(lambda self: self._pool.stack.dtype)

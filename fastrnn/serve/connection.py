@@ -106,14 +106,20 @@ class Connection(Paced):
             await self._news(left)
         self._check_open()
 
-    async def part(self, code: int, reason: str, seconds: float) -> None:
-        """Close with `code` and `reason`; cut off after `seconds`. Discards what still comes."""
+    async def part(self, code: int, reason: str, seconds: float, linger: float = 0.0) -> None:
+        """Close with `code` and `reason`; cut off after `seconds`. Discards what still comes.
+
+        Lingers for so long, or until something comes: a client that is between two messages then
+        sends the next and reads what it was told last, while a close would fail its sending.
+        """
         self._phase = Phase.PARTING
         self.crowd.loosen(self)
+        self.let_go()
+        if linger and self.state is OPEN:
+            await self._news(linger)
         if self.state is OPEN:
             self.protocol.send_close(code, reason)
             self.send_data()
-        self.let_go()
         try:
             await asyncio.wait_for(self.wait_closed(), seconds)
         except asyncio.TimeoutError:
@@ -172,7 +178,9 @@ class Connection(Paced):
         """Take in a request or a frame."""
         if self.request is None:
             super().process_event(event)
-        elif self._phase is Phase.PARTING or self._refusal is not None:
+        elif self._phase is Phase.PARTING:
+            self.changed()
+        elif self._refusal is not None:
             return
         elif event.opcode in DATA_OPCODES:  # type: ignore[union-attr]  # a frame
             try:
@@ -204,11 +212,15 @@ class Connection(Paced):
             self._waiter.set_result(None)
 
     async def _news(self, seconds: float | None = None) -> None:
+        """Wait for `changed`, and not for longer than that."""
         self._waiter = self.loop.create_future()
+        end = None if seconds is None else self.loop.call_later(seconds, self.changed)
         try:
-            await asyncio.wait([self._waiter], timeout=seconds)
+            await self._waiter
         finally:
             self._waiter = None
+            if end is not None:
+                end.cancel()
 
     def _check_open(self) -> None:
         if self.state is not OPEN:

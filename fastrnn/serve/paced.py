@@ -12,7 +12,7 @@ from websockets.protocol import OPEN
 from fastrnn.serve.crowd import PART_BYTES, Crowd
 
 # Who sends little is parsed at once; who has used up its share waits for its turn in the crowd.
-SHARE, CREDIT_SECONDS = 0.01, 0.001  # of the event loop's time, and what may be saved of it
+SHARE, CREDIT_SECONDS = 0.02, 0.001  # of the event loop's time, and what may be saved of it
 
 
 class Paced(ServerConnection):

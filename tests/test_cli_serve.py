@@ -56,7 +56,7 @@ def test_help_documents_the_protocol_and_every_close_code(capsys):
         (["rnn", "--reset-before"], 2, "--reset-before for a GRU"),
         (["lstm", "--threads", "0"], 2, "threads=0, expected an integer >= 1"),
         (["lstm", "--max-streams", "0"], 2, "max_streams=0, expected an integer >= 1"),
-        (["lstm", "--max-streams", "1000000000"], 2, "needs 1000000256 open files"),
+        (["lstm", "--max-streams", "1000000000"], 2, "needs 1000000768 open files"),
         (["lstm", "--max-batch", "-1"], 2, "max_batch=-1, expected an integer >= 1"),
         (["lstm", "--max-message", "11"], 2, "max_message=11, expected at least"),
         (["lstm", "--max-wait-ms", "nan"], 2, "--max-wait-ms: expected 0 or more"),

@@ -25,6 +25,7 @@ PING = 0.15  # seconds: what takes 40 s with those of the package takes 0.3
 def quick(monkeypatch):
     monkeypatch.setattr(connection_module, "PING_SECONDS", PING)
     monkeypatch.setattr(server_module, "SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(server_module, "SPARE_SOCKETS", 20)
 
 
 def client(port, **options):

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from fastrnn.serve.server import Limits
 
 
-# Descriptors beside those of the streams: of spare sockets, and of a hundred that are accepted at
-# once and dropped.
-SPARE_FILES = 256
+SPARE_FILES = 768  # descriptors beside those of the streams: the server's spare sockets, and more
 
 # Python's default of 5 ms is how long the thread that steps may wait, after each kernel call, for a
 # busy event loop to let it hand over the results.

@@ -36,7 +36,10 @@ from fastrnn.serve.served import Served
 from fastrnn.serve.session import Session
 
 WIRE = np.dtype("<f4")
-SPARE_SOCKETS = 32  # for /health, /metrics and refusals, beside those that hold streams
+
+# For /health, /metrics, handshakes and refusals, beside those that hold streams. asyncio takes up
+# to 100 sockets at once, and one that was taken has some turns to say what it wants.
+SPARE_SOCKETS = 512
 HANDSHAKE_SECONDS, CLOSE_SECONDS, SWEEP_SECONDS = 10.0, 5.0, 0.5
 LINGER_SECONDS = 0.2  # of a drain: for clients with as much between two frames
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import contents
+from fastrnn.formats import Readable, contents
+from fastrnn.formats.opening import title
 from fastrnn.layers import LAYERS
 from fastrnn.layers.options import LayerOptions, takes_options
 from fastrnn.layers.weights import common_dtype, infer_config, resolve_prefix, stack_parameters
@@ -16,14 +17,16 @@ if TYPE_CHECKING:
 
 
 @takes_options
-def load(path: str | os.PathLike[str], prefix: str = "", **options: Unpack[LayerOptions]) -> Any:
+def load(path: Readable, prefix: str = "", **options: Unpack[LayerOptions]) -> Any:
     """Load a recurrent layer from a file that PyTorch, safetensors or NumPy wrote.
 
     Parameters
     ----------
-    path : str or path
-        .pt/.pth (torch.save, of any age, or torch.jit.save), .safetensors or .npz. Nothing in it is
-        executed.
+    path : str, path, bytes, bytearray, memoryview or open binary file
+        .pt/.pth (torch.save, of any age, or torch.jit.save), .pt2 (torch.export.save), .safetensors,
+        .npz, .json of nested lists; the index of a model in several files, or its folder; a zip or
+        tar archive with one of these in it ("agent.zip::policy.pth" where it has several). Nothing
+        in it is executed. `read` says more.
     prefix : str
         Which stack, such as "encoder.lstm"; the end of its full name is enough if no other stack
         ends so. May be left out if the file has one stack.
@@ -40,13 +43,15 @@ def load(path: str | os.PathLike[str], prefix: str = "", **options: Unpack[Layer
     OSError
         If the file cannot be opened.
     """
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(
-            f"load: path is {type(path).__name__}, expected a str or path; weights in memory "
-            "go to LSTM.from_state_dict and its like"
-        )
-    read = contents(path)
-    weights, name = read.weights, os.fspath(path)
+    try:
+        read = contents(path)
+    except TypeError as error:
+        if isinstance(path, Mapping):
+            error = TypeError(f"{error}; a dict of weights goes to LSTM.from_state_dict and its like")
+        raise TypeError(f"load: path {error}") from None
+    weights, name = read.weights, title(path)
+    if read.incomplete:
+        raise FormatError(f"{name}: {read.incomplete}: load the index, or the folder that holds it")
     try:
         full = resolve_prefix(weights, prefix)
         config = infer_config(weights, full)

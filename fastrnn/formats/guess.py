@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Iterable
 
 from fastrnn.formats.source import shown
 
-_EXPECTED = "expected a file of torch.save or torch.jit.save, .safetensors or .npz"
+_EXPECTED = "expected a file of torch.save, torch.jit.save or torch.export.save, .safetensors, .npz"
 
 # (where the mark is, the mark, what the file is)
 _MARKS = (
@@ -26,13 +27,8 @@ _MARKS = (
         "torch.save(model.state_dict(), path)",
     ),
     (0, b"\x93NUMPY", "is a single NumPy array without a name: use numpy.savez(path, name=array)"),
-    (
-        257,
-        b"ustar",
-        "is a tar archive: if it is one of torch.save in its first releases, load it with PyTorch "
-        "and save it again",
-    ),
-    (0, b"\x1f\x8b", "is compressed (gzip): unpack it first"),
+    (0, b"\x1f\x8b", "is compressed (gzip) inside of an archive: unpack it first"),
+    (257, b"ustar", "is an archive (tar) inside of an archive: unpack it first"),
     (0, b"\x28\xb5\x2f\xfd", "is compressed (Zstandard): unpack it first"),
     (0, b"\xfd7zXZ", "is compressed (xz): unpack it first"),
     (0, b"7z\xbc\xaf", "is compressed (7-Zip): unpack it first"),
@@ -68,11 +64,11 @@ def _is_text(head: bytes) -> bool:
     return all(character.isprintable() or character.isspace() for character in text)
 
 
-def describe_archive(names: list[str]) -> str:
-    """What a zip archive with these records seems to be."""
-    if any(name.endswith("model.json") for name in names):
-        return "is a TorchScript archive from before PyTorch 1.4: save it again with a newer one"
-    if any(name.endswith("model.weights.h5") for name in names):
-        return f"is a Keras archive, {_EXPECTED}"
-    some = ", ".join(map(shown, names[:5])) + (", ..." if len(names) > 5 else "")
-    return f"is a zip archive of {some}: neither one data.pkl (PyTorch) nor only .npy (NumPy)"
+def is_old_script(names: Iterable[str]) -> bool:
+    """Whether a zip archive with these records is one of TorchScript's first form."""
+    return any(name.endswith("model.json") for name in names)
+
+
+def is_old_tar(names: Iterable[str]) -> bool:
+    """Whether a tar archive with these members is one of torch.save in its first releases."""
+    return {"storages", "tensors", "pickle"} <= set(names)

@@ -25,12 +25,15 @@ class Contents:
     foreign: the sorted names of classes and functions that its pickle refers to and that mean
         nothing here ("mypkg.models.Net"). They were neither imported nor called.
     skipped: the tensors that could not be read, by name, and why ("is quantized: ...").
+    incomplete: why there may be more of the model in other files, which are not known; "" where
+        nothing says so.
     """
 
     format: str
     weights: dict[str, np.ndarray] = field(default_factory=dict)
     foreign: tuple[str, ...] = ()
     skipped: dict[str, str] = field(default_factory=dict)
+    incomplete: str = ""
 
     def add(self, name: str, make: Callable[[], np.ndarray | str], budget: Budget) -> None:
         """Add tensor `name`: the array that `make` returns, or its reason why there is none.

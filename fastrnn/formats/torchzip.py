@@ -27,6 +27,16 @@ def root_of(archive: ZipArchive) -> str | None:
     return roots[0] if len(roots) == 1 else None
 
 
+def byte_order(archive: ZipArchive, root: str) -> str:
+    """The order of the bytes in its storages, "<" or ">"."""
+    if f"{root}byteorder" not in archive.records:
+        return "<"
+    mark = archive.read(f"{root}byteorder")
+    if mark not in _BYTE_ORDERS:
+        raise FormatError(f"its byteorder record is {shown(mark)}, expected b'little' or b'big'")
+    return _BYTE_ORDERS[mark]
+
+
 def contents(archive: ZipArchive, root: str) -> Contents:
     """Every tensor of the archive.
 
@@ -39,14 +49,7 @@ def contents(archive: ZipArchive, root: str) -> Contents:
         The archive or its pickle is damaged.
     """
     script = f"{root}constants.pkl" in archive.records
-    order = "<"
-    if f"{root}byteorder" in archive.records:
-        mark = archive.read(f"{root}byteorder")
-        if mark not in _BYTE_ORDERS:
-            raise FormatError(
-                f"its byteorder record is {shown(mark)}, expected b'little' or b'big'"
-            )
-        order = _BYTE_ORDERS[mark]
+    order = byte_order(archive, root)
     found = Contents("torchscript" if script else "torch zip")
     foreign: set[str] = set()
     for part in ("data", "constants") if script else ("data",):

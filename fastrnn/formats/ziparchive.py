@@ -14,7 +14,7 @@ import zlib
 from dataclasses import dataclass
 
 from fastrnn.errors import FormatError
-from fastrnn.formats.source import Blob, Bytes, Part, Source, shown
+from fastrnn.formats.source import Bytes, Part, Source, shown
 
 _END = struct.Struct("<4sHHHHIIH")
 _END_64 = struct.Struct("<4sQHHIIQQQQ")
@@ -62,7 +62,7 @@ class ZipArchive:
                     f"record {shown(record.name)} lies over the one behind it or past the end"
                 )
 
-    def blob(self, name: str) -> Blob:
+    def blob(self, name: str) -> Part | Bytes:
         """The bytes of record `name`, its checksum compared; those of a deflated one are taken
         from the budget. A checksum of 0 is one that torch was told not to compute.
 
@@ -77,7 +77,7 @@ class ZipArchive:
         if record.method == _STORED:
             part = self._data(record)
             crc = part.crc32() if record.crc else 0
-            blob: Blob = part
+            blob: Part | Bytes = part
         elif record.method == _DEFLATED:
             data = self._inflated(record)
             crc = zlib.crc32(data)
@@ -97,6 +97,39 @@ class ZipArchive:
         data = bytearray(blob.size)
         blob.into(0, memoryview(data))
         return bytes(data)
+
+    def member(self, name: str) -> Source:
+        """Record `name` as a file of its own, checked as `blob` does.
+
+        Raises
+        ------
+        FormatError
+            As `blob`.
+        """
+        blob = self.blob(name)
+        if isinstance(blob, Part):
+            return blob.source.part(blob.start, blob.size)
+        return self.source.of_bytes(blob.data)
+
+    def head(self, name: str, most: int) -> bytes:
+        """The first bytes of record `name`, `most` at most; b"" where it cannot be read.
+
+        Raises
+        ------
+        FormatError
+            The record is damaged where it begins.
+        """
+        record = self.records[name]
+        part = self._data(record)
+        data = part.source.at(part.start, min(part.size, 2 * most))
+        if record.method == _STORED:
+            return data[:most]
+        if record.method != _DEFLATED:
+            return b""
+        try:
+            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, most)
+        except zlib.error as error:
+            raise FormatError(f"record {shown(name)} does not inflate: {error}") from None
 
     def _data(self, record: Record) -> Part:
         header = _LOCAL.unpack(self.source.at(record.start, _LOCAL.size))

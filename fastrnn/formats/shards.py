@@ -1,0 +1,133 @@
+"""Models in several files, as transformers and accelerate save them.
+
+An index (model.safetensors.index.json, pytorch_model.bin.index.json) maps each tensor's name to the
+file beside it that holds it, STEM-00001-of-00003.safetensors and so on.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from fastrnn.errors import FormatError
+from fastrnn.formats.inventory import Contents
+from fastrnn.formats.opening import opened
+from fastrnn.formats.source import Source, shown
+
+_INDEX = ".index.json"
+_SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.[^.]+)")
+
+ReadFile = Callable[[Source], Contents]
+
+
+def index_in(folder: str) -> str | None:
+    """The path of the only index in `folder`; None where it has none.
+
+    Raises
+    ------
+    FormatError
+        If it has several.
+    OSError
+        If it cannot be listed.
+    """
+    names = sorted(name for name in os.listdir(folder) if name.endswith(_INDEX))
+    if len(names) > 1:
+        raise FormatError(f"has {len(names)} indices, say which: {', '.join(map(shown, names))}")
+    return os.path.join(folder, names[0]) if names else None
+
+
+def is_index(parsed: object) -> bool:
+    """Whether a JSON value is an index."""
+    return isinstance(parsed, dict) and isinstance(parsed.get("weight_map"), dict)
+
+
+def contents(index: dict[str, Any], path: str, read: ReadFile) -> Contents:
+    """Every tensor of the files that `index`, which is at `path`, names.
+
+    Each file is bounded by its own size. It has to be beside the index, to hold what the index says
+    of it, and nothing that another one holds.
+
+    Raises
+    ------
+    FormatError
+        If that is not so, or a file is damaged.
+    OSError
+        If a file cannot be opened.
+    """
+    if not path:
+        raise FormatError("is the index of a model in several files: give its path")
+    found, foreign, formats = Contents(""), set[str](), dict[str, None]()
+    files = _files(index)
+    for file, names in files.items():
+        try:
+            with opened(os.path.join(os.path.dirname(path), file)) as source:
+                held = read(source)
+                _check(file, held, names, index["weight_map"])
+                for name, made in [*held.weights.items(), *held.skipped.items()]:
+                    found.add(name, lambda made=made: made, source.budget)  # type: ignore[misc]
+        except FileNotFoundError:
+            raise FormatError(f"its index names {shown(file)}, which is not beside it") from None
+        except FormatError as error:
+            raise FormatError(f"{file}: {error}") from None
+        foreign.update(held.foreign)
+        formats[held.format] = None
+    return Contents(
+        f"{', '.join(formats)} in {len(files)} files",
+        found.weights,
+        tuple(sorted(foreign)),
+        found.skipped,
+    )
+
+
+def with_its_others(held: Contents, path: str, parse: Callable[[Source], object]) -> Contents:
+    """What the file at `path` holds; of a shard, what it lacks too.
+
+    Where the index is beside it, tensors of the other shards are among those skipped. Where it is
+    not, `incomplete` says so.
+    """
+    match = _SHARD.fullmatch(os.path.basename(path))
+    if match is None or int(match["count"]) < 2:
+        return held
+    index = os.path.join(os.path.dirname(path), f"{match['stem']}{match['suffix']}{_INDEX}")
+    whole = f"file {int(match['number'])} of the {int(match['count'])} of a model"
+    if not os.path.isfile(index):
+        return replace(held, incomplete=f"is {whole}, and their index is not beside it")
+    with opened(index) as source:
+        parsed = parse(source)
+    if not is_index(parsed):
+        return replace(held, incomplete=f"is {whole}, and {shown(os.path.basename(index))} is none")
+    file = os.path.basename(path)
+    others = {
+        name: f"is in {place}, this is {whole}: load {os.path.basename(index)}"
+        for place, names in _files(parsed).items()
+        for name in names
+        if place != file
+    }
+    return replace(held, skipped={**held.skipped, **others})
+
+
+def _files(index: dict[str, Any]) -> dict[str, list[str]]:
+    """The files that an index names, and the names of the tensors in each."""
+    files: dict[str, list[str]] = {}
+    for name, file in index["weight_map"].items():
+        plain = isinstance(file, str) and file.isprintable() and 0 < len(file) < 256
+        if not plain or os.path.basename(file) != file or file in (os.curdir, os.pardir):
+            raise FormatError(f"its index names {shown(file)}, expected the name of a file beside it")
+        files.setdefault(file, []).append(name)
+    if not files:
+        raise FormatError("its index names no tensor")
+    return files
+
+
+def _check(file: str, held: Contents, names: list[str], places: dict[str, str]) -> None:
+    """FormatError unless the file holds `names`, and nothing that the index places elsewhere."""
+    there = {*held.weights, *held.skipped}
+    for name in names:
+        if name not in there:
+            raise FormatError(f"has no tensor {shown(name)}, which the index says is in it")
+    for name in there:
+        if places.get(name, file) != file:
+            raise FormatError(f"has tensor {shown(name)}, which the index says is in {places[name]}")

@@ -12,6 +12,7 @@ from fastrnn.errors import FormatError
 from fastrnn.formats.arrays import ELEMENTS, MAX_DIMENSIONS, NUMPY_ELEMENTS, View
 from fastrnn.formats.inert import (
     DType,
+    Enclosed,
     Foreign,
     Global,
     NumpyArray,
@@ -48,7 +49,6 @@ _STORAGES = {
 _OTHER_DTYPES = ("float8_", "float4_", "qint", "quint", "uint", "int", "bits", "complex32")
 _PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 _PLAIN_KEYS = (str, bytes, bool, float, type(None))
-_RAW_STORAGE = Unreadable("was pickled without torch.save: its storage is a pickle of its own")
 
 
 def lookup(module: str, name: str) -> Global | DType:
@@ -186,6 +186,12 @@ def _ordered_dict(args: Args) -> object:
     return made
 
 
+def _enclosed(args: Args) -> Enclosed | Unreadable:
+    if type(args[0]) is bytes:
+        return Enclosed(args[0])
+    return Unreadable(f"has a storage made from {shown(args[0])}, expected bytes")
+
+
 def _object(args: Args) -> Foreign:
     return Foreign(args[0].name if isinstance(args[0], Global) else "object", ())
 
@@ -255,7 +261,7 @@ _CALLS: dict[str, Constructor] = {
     **_TENSOR_CALLS,
     "torch._tensor._rebuild_from_type": (3, _from_type),
     "torch._tensor._rebuild_from_type_v2": (3, _from_type),
-    "torch.storage._load_from_bytes": (0, lambda args: _RAW_STORAGE),
+    "torch.storage._load_from_bytes": (1, _enclosed),
     "torch.Size": _FIRST,
     "torch.jit._pickle.build_intlist": _FIRST,
     "torch.jit._pickle.build_doublelist": _FIRST,

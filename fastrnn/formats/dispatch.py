@@ -11,6 +11,7 @@ from fastrnn.formats import (
     gzipped,
     jsontext,
     jsonweights,
+    keras,
     members,
     npz,
     safetensors,
@@ -65,14 +66,16 @@ def contents(source: Source, member: str = "") -> Contents:
 def parsed(source: Source) -> Any:
     """The value of a file of JSON; FormatError where it is none, or too large."""
     if source.size > jsonweights.MAX_FILE:
-        raise FormatError(f"is JSON of {source.size} bytes, expected {jsonweights.MAX_FILE} at most")
+        raise FormatError(
+            f"is JSON of {source.size} bytes, expected {jsonweights.MAX_FILE} at most"
+        )
     return jsontext.parse(source.at(0, source.size), source.budget, "the file")
 
 
 def looks_like_weights(head: bytes) -> bool:
     """Whether a member of an archive that starts with `head` is tried."""
     pickled = head[:1] == _PICKLE and head[1:2] in (b"\2", b"\3", b"\4", b"\5")
-    return head.startswith(_ZIP) or pickled or safetensors.looks_like(head)
+    return head.startswith((_ZIP, keras.MAGIC)) or pickled or safetensors.looks_like(head)
 
 
 def _head(source: Source) -> bytes:
@@ -84,6 +87,8 @@ def _of_archive(archive: ZipArchive) -> Contents | None:
     root = torchzip.root_of(archive)
     if root is not None:
         return torchzip.contents(archive, root)
+    if keras.is_archive(archive):
+        return keras.contents_of_archive(archive)
     root = torchexport.root_of(archive)
     if root is not None:
         return torchexport.contents(archive, root, _of_record)
@@ -102,6 +107,8 @@ def _of_json(source: Source) -> Contents:
 def _of_file(source: Source, head: bytes) -> Contents:
     if head.startswith(_PICKLE):
         return torchlegacy.contents(source)
+    if head.startswith(keras.MAGIC):
+        return keras.contents(source)
     if safetensors.looks_like(head):
         return safetensors.contents(source)
     raise FormatError(guess.describe(head))

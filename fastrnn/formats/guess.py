@@ -17,7 +17,6 @@ _MARKS = (
         b"version https://git-lfs",
         "is a git-lfs pointer, not the file itself: run `git lfs pull`",
     ),
-    (0, b"\x89HDF\r\n\x1a\n", f"is an HDF5 file (Keras?), {_EXPECTED}"),
     (0, b"GGUF", f"is a GGUF file, {_EXPECTED}"),
     (4, b"TFL3", f"is a TensorFlow Lite model, {_EXPECTED}"),
     (

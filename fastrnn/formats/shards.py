@@ -115,7 +115,9 @@ def _files(index: dict[str, Any]) -> dict[str, list[str]]:
     for name, file in index["weight_map"].items():
         plain = isinstance(file, str) and file.isprintable() and 0 < len(file) < 256
         if not plain or os.path.basename(file) != file or file in (os.curdir, os.pardir):
-            raise FormatError(f"its index names {shown(file)}, expected the name of a file beside it")
+            raise FormatError(
+                f"its index names {shown(file)}, expected the name of a file beside it"
+            )
         files.setdefault(file, []).append(name)
     if not files:
         raise FormatError("its index names no tensor")
@@ -130,4 +132,6 @@ def _check(file: str, held: Contents, names: list[str], places: dict[str, str]) 
             raise FormatError(f"has no tensor {shown(name)}, which the index says is in it")
     for name in there:
         if places.get(name, file) != file:
-            raise FormatError(f"has tensor {shown(name)}, which the index says is in {places[name]}")
+            raise FormatError(
+                f"has tensor {shown(name)}, which the index says is in {places[name]}"
+            )

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from fastrnn.errors import FormatError
 from fastrnn.formats import constructors
-from fastrnn.formats.inert import Global
+from fastrnn.formats.inert import Enclosed, Global, Unreadable
 from fastrnn.formats.opcodes import OBJECTS, STEPS, TEXT_OPCODES
 from fastrnn.formats.source import shown
 
@@ -28,16 +28,29 @@ def refuse_persistent(saved_id: object) -> object:
     raise FormatError(f"the pickle refers to outside data by {shown(saved_id)}, expected none")
 
 
+def _unread(data: bytes) -> Unreadable:
+    """The `enclosed` of a pickle whose storages are elsewhere."""
+    return Unreadable("was pickled without torch.save: its storage is a pickle of its own")
+
+
 class Unpickler:
     """Reads pickles one after another from `file`, at its current position, up to byte `end`.
 
-    `persistent` is given the id of every persistent reference and returns what stands for it.
+    `persistent` is given the id of every persistent reference and returns what stands for it;
+    `enclosed` the bytes of every storage that is a file of torch.save inside the pickle.
     `foreign` collects the names of the globals that are not known here.
     """
 
-    def __init__(self, file: BinaryIO, end: int, persistent: Persistent = refuse_persistent):
-        self.file, self.end = file, end
+    def __init__(
+        self,
+        file: BinaryIO,
+        end: int,
+        persistent: Persistent = refuse_persistent,
+        objects: int = OBJECTS,
+    ):
+        self.file, self.end, self.objects = file, end, objects
         self.persistent: Persistent = persistent
+        self.enclosed: Callable[[bytes], object] = _unread
         self.position = file.tell()
         self.foreign: set[str] = set()
         self.stack: list[Any] = []
@@ -47,7 +60,7 @@ class Unpickler:
     def load(self) -> object:
         """The next pickle's object; FormatError where it is not a sound pickle."""
         self.stack, self.marks, self.memo = [], [], {}
-        self.made_left = OBJECTS + (self.end - self.position) // 2
+        self.made_left = self.objects + (self.end - self.position) // 2
         try:
             while True:
                 opcode = self.take(1)
@@ -136,7 +149,8 @@ class Unpickler:
     def call(self, function: object, args: object) -> None:
         """Put on the stack what `function(*args)` stands for."""
         self.count(constructors.cost(function, args))
-        self.stack.append(constructors.call(function, args))
+        made = constructors.call(function, args)
+        self.stack.append(self.enclosed(made.data) if isinstance(made, Enclosed) else made)
 
 
 def _refused(opcode: bytes) -> str:

@@ -256,6 +256,14 @@ def freeze(
 
 def _array(name: str, value: Any) -> npt.NDArray[Any]:
     try:
-        return np.asarray(value)
-    except (ValueError, TypeError, RuntimeError) as error:  # a tensor with a gradient, or bfloat16
+        return np.asarray(_off_torch(value))
+    except (ValueError, TypeError, RuntimeError) as error:  # ragged lists, or torch's refusals
         raise TypeError(f"{name} is {type(value).__name__}, expected an array: {error}") from None
+
+
+def _off_torch(value: Any) -> Any:
+    """A torch tensor without its gradient, on the CPU, bfloat16 as float32; others as they are."""
+    if not callable(getattr(value, "detach", None)):
+        return value
+    value = value.detach().cpu()
+    return value.float() if str(value.dtype) == "torch.bfloat16" else value

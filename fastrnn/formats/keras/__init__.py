@@ -1,0 +1,190 @@
+"""Files of Keras 2 and 3: .keras, whole .h5 models, and weights alone (.weights.h5, .h5).
+
+Recurrent layers come under their names with torch's parameters, so that they load as torch's do;
+what their config says beside the weights is in Contents.said. A layer that the file describes as
+computing something else is among those skipped, by name and with the reason. Arrays of other layers
+come as Keras has them ("dense.kernel", or "dense.vars.0"), the optimizer's not at all.
+
+    hdf5.py     the file: groups and arrays, nothing followed or inflated
+    config.py   the model's config: what each recurrent layer says of itself
+    stacks.py   which arrays are which layer's
+    cells.py    from Keras's kernels to torch's parameters
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+import numpy as np
+
+from fastrnn.errors import FormatError
+from fastrnn.formats import jsontext
+from fastrnn.formats.inventory import Contents, Said
+from fastrnn.formats.keras import config, hdf5, stacks
+from fastrnn.formats.keras.cells import Cell
+from fastrnn.formats.keras.config import Layer
+from fastrnn.formats.keras.hdf5 import MAGIC, Stored, Tree
+from fastrnn.formats.keras.stacks import Cells
+from fastrnn.formats.source import Budget, Source, shown
+from fastrnn.formats.ziparchive import ZipArchive
+
+__all__ = ["MAGIC", "contents", "contents_of_archive", "is_archive"]
+
+_CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
+_OPTIMIZER = ("optimizer/", "optimizer_weights/", "_optimizer/")
+
+
+def is_archive(archive: ZipArchive) -> bool:
+    """Whether a zip archive is a .keras file."""
+    return {_CONFIG, _WEIGHTS} <= archive.records.keys()
+
+
+def contents_of_archive(archive: ZipArchive) -> Contents:
+    """What a .keras file holds; raises as `contents` does."""
+    budget = archive.source.budget
+    model = jsontext.parse(archive.read(_CONFIG), budget, f"its {_CONFIG}")
+    tree = hdf5.read(archive.member(_WEIGHTS))
+    layers = {layer.group: layer for layer in config.layers(model)}
+    for group, layer in layers.items():
+        name = tree.names.get(f"{group}/vars", layer.names[-1])
+        if name != layer.names[-1]:
+            raise FormatError(
+                f"its weights have layer {shown(name)} where its config has {shown(layer.names[-1])}"
+            )
+    return _File("keras", tree, stacks.in_store(tree), layers, budget).contents()
+
+
+def contents(source: Source) -> Contents:
+    """What an .h5 file of Keras holds.
+
+    Raises
+    ------
+    FormatError
+        It is damaged.
+    ModuleNotFoundError
+        h5py is not installed.
+    """
+    tree = hdf5.read(source)
+    text = tree.texts.get("model_config")
+    found = stacks.in_store(tree)
+    if text is None and found:
+        titles = stacks.titles(tree, found)
+        return _File("keras weights", tree, found, {}, source.budget, titles).contents()
+    tree = stacks.without_root(tree, "model_weights/")
+    found = stacks.by_name(tree)
+    if text is None:
+        return _File("keras weights", tree, found, {}, source.budget).contents()
+    model = jsontext.parse(text.encode("utf-8", "replace"), source.budget, "its model_config")
+    layers = _by_name(config.layers(model), found)
+    return _File("keras h5", tree, found, layers, source.budget).contents()
+
+
+def _by_name(listed: list[Layer], found: dict[str, Cells]) -> dict[str, Layer]:
+    """The layers by the names under which their cells were found.
+
+    Of a nested layer the file may leave out the names between the first and the last.
+    """
+    layers: dict[str, Layer] = {}
+    ends: dict[tuple[str, str], list[str]] = {}
+    for key in found:
+        names = key.split("/")
+        ends.setdefault((names[0], names[-1]), []).append(key)
+    for layer in listed:
+        full = "/".join(layer.names)
+        keys = [full] if full in found else ends.get((layer.names[0], layer.names[-1]), [full])
+        if len(keys) > 1 or layers.setdefault(keys[0], layer) is not layer:
+            raise FormatError(f"has several layers that could be {shown(full)}")
+    return layers
+
+
+@dataclass(frozen=True)
+class _File:
+    """What was found in a file: the cells of its recurrent layers, and what its config lists, both
+    by the group (or names) of the layer.
+    """
+
+    format: str
+    tree: Tree
+    cells: dict[str, Cells]
+    layers: dict[str, Layer]
+    budget: Budget
+    titles: dict[str, str] = field(default_factory=dict)
+
+    def contents(self) -> Contents:
+        found = Contents(self.format)
+        recurrent = {key for key, layer in self.layers.items() if layer.said}
+        for key in dict.fromkeys([*self.layers, *self.cells]):
+            if key in recurrent or key in self.cells:
+                try:
+                    self._add_layer(found, key)
+                except FormatError as error:
+                    missing = f"{self._name(key)}.weight_ih_l0"
+                    found.add(missing, lambda error=error: str(error), self.budget)  # type: ignore[misc]
+        of_cells = set[str]().union(*(cells.paths for cells in self.cells.values()))
+        for path, stored in self.tree.arrays.items():
+            if not (path.startswith(_OPTIMIZER) or path in of_cells):
+                name = self._plain_name(path)
+                found.add(name, lambda stored=stored: self._plain(stored), self.budget)  # type: ignore[misc]
+        return found
+
+    def _name(self, key: str) -> str:
+        layer = self.layers.get(key)
+        return ".".join(layer.names) if layer else self.titles.get(key, key.replace("/", "."))
+
+    def _add_layer(self, found: Contents, key: str) -> None:
+        """Add the parameters of a recurrent layer; FormatError where it is refused."""
+        layer = self.layers.get(key)
+        told = layer.said if layer else None
+        if layer and told is None:
+            raise FormatError("is recurrent by its weights, and by the config is not")
+        if told and told.refusal:
+            raise FormatError(told.refusal)
+        if key not in self.cells:
+            raise FormatError("has no weights in the file")
+        cells = stacks.checked(self.cells[key])
+        first = next(iter(cells.values()))
+        options = dict(told.options) if told else {"batch_first": True}
+        if told:
+            _check_as_told(told, self.cells[key], first)
+        if first.name == "GRU":
+            by_shape = first.reset_after
+            if options.setdefault("reset_after", by_shape) is None and told:
+                raise FormatError("does not say its reset_after")
+            if by_shape is not None and options["reset_after"] != by_shape:
+                raise FormatError(
+                    f"has reset_after={not by_shape}, and its bias is of the other kind"
+                )
+            if options["reset_after"] is None:
+                del options["reset_after"]
+        name = self._name(key)
+        for suffix, cell in cells.items():
+            for part, array in cell.parameters(self.budget):
+                found.add(f"{name}.{part}{suffix}", lambda array=array: array, self.budget)  # type: ignore[misc]
+        alone = "" if told or first.is_cudnns else first.name
+        found.said[name] = Said(options, tuple(told.notes) if told else (), alone)
+
+    def _plain_name(self, path: str) -> str:
+        group = stacks.holder(path, self.layers)
+        rest = path.removeprefix(group).strip("/").split("/")
+        if group and rest[0] == group and len(rest) > 1:
+            del rest[0]
+        rest[-1] = stacks.variable(rest[-1])
+        return ".".join([self._name(group), *rest] if group else rest)
+
+    def _plain(self, stored: Stored | str) -> np.ndarray | str:
+        return stored if isinstance(stored, str) else stored.array(self.budget)
+
+
+def _check_as_told(told: config.Said, cells: Cells, first: Cell) -> None:
+    """FormatError unless the arrays are those of the layer that the config describes."""
+    there = {
+        "cell": first.name,
+        "units": first.units,
+        "bidirectional": cells.bidirectional,
+        "layers": cells.layers,
+    }
+    for what, value in there.items():
+        if getattr(told, what) != value:
+            raise FormatError(
+                f"has {what} {shown(getattr(told, what))} by its config, and {shown(value)} by its "
+                "weights"
+            )

@@ -38,6 +38,15 @@ class Budget:
             )
         self.left -= nbytes
 
+    def check(self, nbytes: int) -> None:
+        """FormatError where `nbytes` at once are more than the whole file justifies."""
+        if nbytes > self.allowed:
+            raise FormatError(
+                f"would take more memory than the file's size justifies: {shown(nbytes)} bytes, "
+                f"expected {self.allowed} at most "
+                f"({ALLOWANCE_FACTOR} times the file and {ALLOWANCE_BYTES >> 20} MiB)"
+            )
+
 
 class Blob(Protocol):
     """A run of bytes that a tensor is cut from: part of the file, or bytes already in memory."""

@@ -30,16 +30,16 @@ def load(
     Parameters
     ----------
     path : str, path, bytes, bytearray, memoryview or open binary file
-        .pt/.pth (torch.save, of any age, or torch.jit.save), .pt2 (torch.export.save), .safetensors,
-        .npz, .json of nested lists, Keras's .keras and .h5; the index of a model in several files,
-        or its folder; a zip or tar archive with one of these in it ("agent.zip::policy.pth" where it
-        has several). Nothing in it is executed. `read` says more.
+        .pt/.pth (torch.save, of any age, or torch.jit.save), .pt2 (torch.export.save),
+        .safetensors, .npz, .json of nested lists, Keras's .keras and .h5; the index of a model in
+        several files, or its folder; a zip or tar archive with one of these in it
+        ("agent.zip::policy.pth" where it has several). Nothing in it is executed. `read` says more.
     prefix : str
         Which stack, such as "encoder.lstm"; the end of its full name is enough if no other stack
         ends so. May be left out if the file has one stack.
     keras_config : mapping or None
-        For Keras's weights without a model (.weights.h5), which do not say how a layer computes: its
-        config in Keras's words, such as {"activation": "tanh", "recurrent_activation": "sigmoid"}.
+        For Keras's weights without a model (.weights.h5), which do not say how a layer computes:
+        its config in Keras's words, as {"activation": "tanh", "recurrent_activation": "sigmoid"}.
     {options}
 
     Returns
@@ -100,8 +100,8 @@ def _completed(
     if said.alone:
         if keras_config is None:
             raise FormatError(
-                "is weights alone, which do not say how it computes: load the whole model, or say it "
-                'as in keras_config={"activation": "tanh", "recurrent_activation": "sigmoid"}'
+                "is weights alone, which do not say how it computes: load the whole model, or say "
+                'it as in keras_config={"activation": "tanh", "recurrent_activation": "sigmoid"}'
             )
         told = of_weights_alone(keras_config, said.alone)
         if told.refusal:

@@ -157,7 +157,10 @@ def test_parameters_and_a_lone_tensor(form, tmp_path):
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8), "quantized"),
+        (
+            lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.quint4x2),
+            "quantized in a",
+        ),
         (lambda: torch.eye(2).to_sparse(), "sparse"),
         (lambda: torch.eye(2).to_sparse_csr(), "sparse"),
         (lambda: torch.ones(2, device="meta"), "meta"),
@@ -170,6 +173,22 @@ def test_what_numpy_has_not_is_skipped(make, reason, form, tmp_path):
     found = saved({"x": make(), "y": torch.ones(1)}, tmp_path / "a.pt", form)
     assert list(found.weights) == ["y"]
     assert reason in found.skipped["x"]
+
+
+@form
+@pytest.mark.parametrize("dtype", [torch.qint8, torch.quint8, torch.qint32], ids=str)
+@pytest.mark.filterwarnings("ignore")
+def test_quantized_tensors_are_dequantized_as_torch_does(dtype, form, tmp_path):
+    values = torch.randn(3, 5)
+    scales, zeros = torch.tensor([0.01, 0.02, 0.03]), torch.tensor([0, 3, 100])
+    tree = {
+        "tensor": torch.quantize_per_tensor(values, 0.013, 5, dtype),
+        "rows": torch.quantize_per_channel(values, scales, zeros, 0, dtype),
+        "columns": torch.quantize_per_channel(values.t(), scales, zeros, 1, dtype),
+    }
+    found = saved(tree, tmp_path / "a.pt", form)
+    assert_same(found.weights, {name: value.dequantize() for name, value in tree.items()})
+    assert found.weights.notes["rows"] == f"dequantized from {str(dtype)[7:]}"
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

@@ -1,38 +1,54 @@
 """Weights files, read without PyTorch and without trust, and written.
 
 Read: torch.save (since 1.6 and before), torch.jit.save, torch.export.save, .safetensors, .npz,
-pickles of NumPy arrays or torch tensors, JSON of nested lists, models in several such files, and
-each of them inside a zip or tar archive. Written: .safetensors, .npz. The format is told by a
-file's first bytes, not by its suffix.
+pickles of NumPy arrays or torch tensors, Keras's files, JSON of nested lists, models in several
+such files, and each of them inside a zip or tar archive. Written: .safetensors, .npz. The format is
+told by a file's first bytes, not by its suffix.
 
 A file never runs code. What it can make this allocate is bounded by its own size: 64 MiB and 8
-times the file for arrays (source.Budget); a million objects, and one for every 2 bytes, for what a
-pickle makes (opcodes.OBJECTS; an object takes some 128 bytes at most); some 25 times a safetensors
-header, which has at most 100 MB.
+times the file for arrays and for what is made of them (source.Budget); 100,000 objects, and one for
+every 2 bytes, for what a pickle makes (interpreter.OBJECTS; an object takes some 128 bytes at
+most); some 25 times a safetensors header, which has at most 100 MB. Tensors are read when they are
+asked for.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
 from fastrnn.errors import FormatError
 from fastrnn.formats import dispatch, members, shards
-from fastrnn.formats.inventory import Contents
-from fastrnn.formats.opening import Readable, opened, title
+from fastrnn.formats.inventory import Contents, Said, Stored, Weights
+from fastrnn.formats.opening import Readable, source_of, title
 from fastrnn.formats.source import shown
 from fastrnn.formats.writing import SUFFIXES, write
 
-__all__ = ["SUFFIXES", "Contents", "Readable", "contents", "read", "write"]
+__all__ = [
+    "SUFFIXES",
+    "Contents",
+    "Readable",
+    "Said",
+    "Stored",
+    "Weights",
+    "contents",
+    "opened",
+    "read",
+    "write",
+]
 
 
 def read(path: Readable) -> dict[str, np.ndarray]:
     """Every tensor in the file, by name: `contents(path).weights`.
 
     Arrays are C-contiguous and independent of the file. Their dtype is the file's; bfloat16 comes
-    as float32, which holds the same values. Nested checkpoints are flattened: dict keys, list
-    indices and attributes are joined by dots ("optimizer.state.0.exp_avg"). No prefix is removed.
+    as float32, which holds the same values, and so do quantized tensors, dequantized. Nested
+    checkpoints are flattened: dict keys, list indices and attributes are joined by dots
+    ("optimizer.state.0.exp_avg"). No prefix is removed. The dict remembers what could not be read,
+    so that no layer is made of a part of its weights.
 
     Parameters
     ----------
@@ -59,21 +75,32 @@ def contents(path: Readable) -> Contents:
 
     Takes and raises what `read` does.
     """
+    with opened(path) as found:
+        return found.in_memory()
+
+
+@contextmanager
+def opened(path: Readable) -> Iterator[Contents]:
+    """The same for the length of a block, with tensors that are read when asked for (Stored).
+
+    What the block raises as FormatError is about the file, and comes out with its path in front.
+    Raises as `read` does.
+    """
     where, member = path, ""
-    if isinstance(path, (str, os.PathLike)):
-        where, member = members.split(os.fspath(path), os.path.lexists)
-        if os.path.isdir(where):
-            where = shards.index_in(where) or where
     try:
-        with opened(where) as source:
+        if isinstance(path, (str, os.PathLike)):
+            where, member = members.split(os.fspath(path), os.path.lexists)
+            if os.path.isdir(where):
+                where = shards.index_in(where) or where
+        with source_of(where) as source:
             found = dispatch.contents(source, member)
-        if isinstance(where, str):
-            found = shards.with_its_others(found, where, dispatch.parsed)
-        if not found.weights:
-            raise FormatError(_nothing(found))
+            if isinstance(where, str):
+                found = shards.with_its_others(found, where, dispatch.parsed)
+            if not found.weights:
+                raise FormatError(_nothing(found))
+            yield found
     except FormatError as error:
         raise FormatError(f"{title(path)}: {error}") from None
-    return found
 
 
 def _nothing(found: Contents) -> str:

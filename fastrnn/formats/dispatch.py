@@ -30,7 +30,7 @@ _ZIP, _PICKLE = b"PK\3\4", b"\x80"
 
 
 def contents(source: Source, member: str = "") -> Contents:
-    """What the file holds; of an archive of files, what `member` does, or the only one with weights.
+    """What the file holds; of an archive of files, what `member` or the only one with weights does.
 
     Raises
     ------
@@ -40,6 +40,7 @@ def contents(source: Source, member: str = "") -> Contents:
     if _head(source).startswith(gzipped.MAGIC):
         source = gzipped.inflated(source)
     head = _head(source)
+    found: Contents | None = None
     kind, inside = "", dict[str, Member]()
     if head.startswith(_ZIP):
         archive = ZipArchive(source)
@@ -56,7 +57,7 @@ def contents(source: Source, member: str = "") -> Contents:
         found = _of_json(source)
     else:
         found = _of_file(source, head)
-    if kind:
+    if found is None:
         return members.contents(kind, inside, member, _of_member, looks_like_weights)
     if member:
         raise FormatError(f"has no members, and {shown(member)} is asked for: it is {found.format}")
@@ -100,7 +101,7 @@ def _of_archive(archive: ZipArchive) -> Contents | None:
 def _of_json(source: Source) -> Contents:
     value = parsed(source)
     if shards.is_index(value):
-        return shards.contents(value, source.path, _of_member)
+        return shards.contents(value, source, _of_member)
     return jsonweights.contents(value, source.budget)
 
 
@@ -137,7 +138,7 @@ def _records(archive: ZipArchive) -> dict[str, Member]:
             "is a TorchScript archive from before PyTorch 1.4: save it again with a newer one"
         )
     return {
-        name: Member(partial(archive.head, name, guess.HEAD), partial(archive.member, name))
+        name: Member(partial(archive.start_of, name, guess.HEAD), partial(archive.member, name))
         for name in archive.records
         if not name.endswith("/")
     }

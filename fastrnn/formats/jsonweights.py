@@ -13,7 +13,7 @@ import numpy as np
 
 from fastrnn.formats.arrays import MAX_DIMENSIONS
 from fastrnn.formats.flatten import MAX_NAME
-from fastrnn.formats.inventory import Contents
+from fastrnn.formats.inventory import Contents, Stored, Weights
 from fastrnn.formats.source import Budget
 
 MAX_FILE = 256 << 20  # bytes; as text a weight takes some 20
@@ -36,9 +36,13 @@ def contents(value: dict[str, Any], budget: Budget) -> Contents:
     FormatError
         As Contents.add.
     """
-    found = Contents("json")
+    found = Contents("json", Weights(budget))
     for name, numbers in _lists(value, budget):
-        found.add(name, lambda numbers=numbers: _array(numbers, budget), budget)  # type: ignore[misc]
+        made = _array(numbers, budget)
+        if isinstance(made, str):
+            found.add(name, made)
+        else:
+            found.add(name, Stored(name, made.dtype, made.shape, made.copy))
     return found
 
 
@@ -68,7 +72,7 @@ def _first(numbers: list[Any]) -> bool:
 
 
 def _shape(numbers: list[Any]) -> tuple[int, ...]:
-    shape = []
+    shape: list[int] = []
     value: Any = numbers
     while isinstance(value, list) and len(shape) <= MAX_DIMENSIONS:
         shape.append(len(value))
@@ -90,6 +94,6 @@ def _array(numbers: list[Any], budget: Budget) -> np.ndarray | str:
         return "holds something else than numbers"
     if any(type(value) is int and abs(value) > _EXACT for value in flat):
         return "holds ints that float32 has not"
-    budget.take(4 * len(flat))
+    budget.take(2 * 4 * len(flat))
     with np.errstate(over="ignore"):
         return np.array(flat, np.float32).reshape(shape)

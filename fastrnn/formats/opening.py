@@ -18,7 +18,7 @@ EXPECTED = "expected a path, bytes or an open binary file"
 
 
 @contextmanager
-def opened(readable: Readable) -> Iterator[Source]:
+def source_of(readable: Readable) -> Iterator[Source]:
     """Give `readable` as a Source, for the time of a block.
 
     A file is read from its current position to its end, and is back there after the block. Bytes
@@ -39,7 +39,9 @@ def opened(readable: Readable) -> Iterator[Source]:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise FormatError("not a regular file")
-            yield Source(file, status.st_size, path=path)
+            source = Source(file, status.st_size, path=path)
+            with source.others:
+                yield source
     elif isinstance(readable, (bytes, bytearray, memoryview)):
         data = readable if isinstance(readable, bytes) else bytes(readable)
         yield Source(io.BytesIO(data), len(data))

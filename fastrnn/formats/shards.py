@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import Any
 
 from fastrnn.errors import FormatError
-from fastrnn.formats.inventory import Contents
-from fastrnn.formats.opening import opened
+from fastrnn.formats.inventory import Contents, Weights
+from fastrnn.formats.opening import source_of
 from fastrnn.formats.source import Source, shown
 
 _INDEX = ".index.json"
@@ -44,8 +44,8 @@ def is_index(parsed: object) -> bool:
     return isinstance(parsed, dict) and isinstance(parsed.get("weight_map"), dict)
 
 
-def contents(index: dict[str, Any], path: str, read: ReadFile) -> Contents:
-    """Every tensor of the files that `index`, which is at `path`, names.
+def contents(index: dict[str, Any], source: Source, read: ReadFile) -> Contents:
+    """Every tensor of the files that `index`, which `source` is, names.
 
     Each file is bounded by its own size. It has to be beside the index, to hold what the index says
     of it, and nothing that another one holds.
@@ -57,32 +57,28 @@ def contents(index: dict[str, Any], path: str, read: ReadFile) -> Contents:
     OSError
         If a file cannot be opened.
     """
-    if not path:
+    if not source.path:
         raise FormatError("is the index of a model in several files: give its path")
-    found, foreign, formats = Contents(""), set[str](), dict[str, None]()
     files = _files(index)
+    found, formats = Contents("", Weights(source.budget)), dict[str, None]()
     for file, names in files.items():
+        path = os.path.join(os.path.dirname(source.path), file)
         try:
-            with opened(os.path.join(os.path.dirname(path), file)) as source:
-                held = read(source)
-                _check(file, held, names, index["weight_map"])
-                for name, made in [*held.weights.items(), *held.skipped.items()]:
-                    found.add(name, lambda made=made: made, source.budget)  # type: ignore[misc]
+            part = source.others.enter_context(source_of(path))
+            held = read(part)
+            _check(file, held, names, index["weight_map"])
         except FileNotFoundError:
             raise FormatError(f"its index names {shown(file)}, which is not beside it") from None
         except FormatError as error:
             raise FormatError(f"{file}: {error}") from None
-        foreign.update(held.foreign)
         formats[held.format] = None
-    return Contents(
-        f"{', '.join(formats)} in {len(files)} files",
-        found.weights,
-        tuple(sorted(foreign)),
-        found.skipped,
-    )
+        source.budget.grow(part.size)
+        found.add_all(held)
+    found.format = f"{', '.join(formats)} in {len(files)} files"
+    return found
 
 
-def with_its_others(held: Contents, path: str, parse: Callable[[Source], object]) -> Contents:
+def with_its_others(held: Contents, path: str, parse: Callable[[Source], Any]) -> Contents:
     """What the file at `path` holds; of a shard, what it lacks too.
 
     Where the index is beside it, tensors of the other shards are among those skipped. Where it is
@@ -95,7 +91,7 @@ def with_its_others(held: Contents, path: str, parse: Callable[[Source], object]
     whole = f"file {int(match['number'])} of the {int(match['count'])} of a model"
     if not os.path.isfile(index):
         return replace(held, incomplete=f"is {whole}, and their index is not beside it")
-    with opened(index) as source:
+    with source_of(index) as source:
         parsed = parse(source)
     if not is_index(parsed):
         return replace(held, incomplete=f"is {whole}, and {shown(os.path.basename(index))} is none")
@@ -106,7 +102,9 @@ def with_its_others(held: Contents, path: str, parse: Callable[[Source], object]
         for name in names
         if place != file
     }
-    return replace(held, skipped={**held.skipped, **others})
+    for name, why in others.items():
+        held.add(name, why)
+    return held
 
 
 def _files(index: dict[str, Any]) -> dict[str, list[str]]:

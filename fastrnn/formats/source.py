@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from contextlib import ExitStack
 from typing import BinaryIO, Protocol
 
 from fastrnn.errors import FormatError
@@ -36,6 +37,20 @@ class Budget:
                 f"({ALLOWANCE_FACTOR} times the file and {ALLOWANCE_BYTES >> 20} MiB)"
             )
         self.left -= nbytes
+
+    def grow(self, file_size: int) -> None:
+        """Allow what another file of the same model justifies."""
+        self.allowed += ALLOWANCE_FACTOR * file_size
+        self.left += ALLOWANCE_FACTOR * file_size
+
+    def check(self, nbytes: int) -> None:
+        """FormatError where `nbytes` at once are more than the whole file justifies."""
+        if nbytes > self.allowed:
+            raise FormatError(
+                f"would take more memory than the file's size justifies: {shown(nbytes)} bytes, "
+                f"expected {self.allowed} at most "
+                f"({ALLOWANCE_FACTOR} times the file and {ALLOWANCE_BYTES >> 20} MiB)"
+            )
 
 
 class Blob(Protocol):
@@ -85,13 +100,15 @@ class Part:
 class Source:
     """A seekable binary file, its size in bytes when it was opened, and its budget.
 
-    `path` is where a caller said it is, "" where it is no file of the file system.
+    `path` is where a caller said it is, "" where it is no file of the file system; `others` are the
+    files that were opened because of this one, to be closed with it.
     """
 
     def __init__(
         self, file: BinaryIO, size: int, budget: Budget | None = None, path: str = ""
     ) -> None:
         self.file, self.size, self.path = file, size, path
+        self.others = ExitStack()
         self.budget = Budget(size) if budget is None else budget
 
     def part(self, start: int, size: int) -> Source:

@@ -2,8 +2,8 @@
 
 Since PyTorch 2.9 (pt2 archives, torch/export/pt2_archive): ROOT/archive_format is "pt2", and for
 each model M, ROOT/data/weights/M_weights_config.json names a record of raw bytes, a shape and
-strides for every tensor of the state dict; 2.8 had ROOT/data/weights/M.pt, a torch.save file. Before
-2.8: serialized_state_dict.pt (or .json, of the same bytes) is a torch.save file.
+strides for every tensor of the state dict; 2.8 had ROOT/data/weights/M.pt, a torch.save file.
+Before 2.8: serialized_state_dict.pt (or .json, of the same bytes) is a torch.save file.
 
 Constants, which are the non-persistent buffers and tensors that the code has, are read likewise.
 """
@@ -20,11 +20,10 @@ import numpy as np
 from fastrnn.errors import FormatError
 from fastrnn.formats import arrays, jsontext, torchzip
 from fastrnn.formats.arrays import View
-from fastrnn.formats.inventory import Contents
+from fastrnn.formats.inventory import Contents, Stored, Weights, naming
 from fastrnn.formats.source import Blob, shown
 from fastrnn.formats.ziparchive import ZipArchive
 
-_FORMAT = "torch export"
 # torch/_export/serde/schema.py, ScalarType
 _DTYPES = {
     1: "uint8",
@@ -46,8 +45,11 @@ _DTYPES = {
 _STRIDED = 7  # ... Layout
 _CONFIG = re.compile(r"data/(?P<kind>weights|constants)/(?P<model>.+)_(?P=kind)_config\.json")
 _SAVED = re.compile(r"data/(?P<kind>weights|constants)/(?P<model>.+)\.pt")
-_OLD = {"serialized_state_dict.pt", "serialized_state_dict.json"}
-_OLD_CONSTANTS = {"serialized_constants.pt", "serialized_constants.json"}
+_OLD = {
+    f"serialized_{what}.{suffix}"
+    for what in ("state_dict", "constants")
+    for suffix in ("pt", "json")
+}
 
 ReadSaved = Callable[[ZipArchive, str], Contents]  # of a record that torch.save wrote
 
@@ -71,34 +73,28 @@ def contents(archive: ZipArchive, root: str, read_saved: ReadSaved) -> Contents:
     FormatError
         The archive is damaged, or has no weights (one of AOTInductor has them in its code).
     """
-    found = Contents(_FORMAT)
+    found = Contents("torch export", Weights(archive.source.budget))
     names = [name.removeprefix(root) for name in archive.records if name.startswith(root)]
     configs = [match for match in map(_CONFIG.fullmatch, names) if match]
     saved = [match for match in map(_SAVED.fullmatch, names) if match]
     models = {match["model"] for match in [*configs, *saved]}
-    foreign: set[str] = set()
-
-    def take(held: Contents, prefix: str) -> None:
-        foreign.update(held.foreign)
-        for name, made in [*held.weights.items(), *held.skipped.items()]:
-            found.add(prefix + name, lambda made=made: made, archive.source.budget)  # type: ignore[misc]
-
     payloads = _Payloads(archive, torchzip.byte_order(archive, root), read_saved)
     for match in configs:
         folder = f"{root}data/{match['kind']}/"
         prefix = f"{match['model']}." if len(models) > 1 else ""
         for name, payload in _described(archive, root + match[0]).items():
-            make = partial(payloads.make, folder + payload["path_name"], payload)
-            found.add(prefix + name, make, archive.source.budget)
+            with naming(name):
+                stored = payloads.stored(prefix + name, folder + payload["path_name"], payload)
+            found.add(prefix + name, stored)
     for match in saved:
         prefix = f"{match['model']}." if len(models) > 1 else ""
-        take(read_saved(archive, root + match[0]), prefix)
+        found.add_all(read_saved(archive, root + match[0]), prefix)
     for name in names:
-        if not root and name in _OLD | _OLD_CONSTANTS:
-            take(read_saved(archive, name), "")
+        if not root and name in _OLD:
+            found.add_all(read_saved(archive, name))
     if not (models or found.weights or found.skipped):
         raise FormatError("is a .pt2 package of compiled code, without weights in a known place")
-    return Contents(_FORMAT, found.weights, tuple(sorted(foreign)), found.skipped)
+    return found
 
 
 def _described(archive: ZipArchive, record: str) -> dict[str, dict[str, Any]]:
@@ -114,27 +110,32 @@ def _is_payload(value: object) -> bool:
 
 
 class _Payloads:
-    """Records made into arrays, each once: names of one tensor share one array."""
+    """The records of tensors, each opened once: names of one tensor share one Stored."""
 
     def __init__(self, archive: ZipArchive, byte_order: str, read_saved: ReadSaved) -> None:
         self.archive, self.byte_order, self.read_saved = archive, byte_order, read_saved
         self.blobs: dict[str, Blob] = {}
-        self.made: dict[tuple[str, View | None], np.ndarray | str] = {}
+        self.known: dict[tuple[str, View | None], Stored | str] = {}
 
-    def make(self, record: str, payload: dict[str, Any]) -> np.ndarray | str:
-        """The array in `record`, or why there is none."""
+    def stored(self, name: str, record: str, payload: dict[str, Any]) -> Stored | str:
+        """The tensor in `record`, or why it cannot be read."""
         view = None if payload.get("use_pickle") else _view(payload.get("tensor_meta"))
         if isinstance(view, str):
             return view
-        if (record, view) not in self.made:
-            self.made[record, view] = self._read(record, view)
-        return self.made[record, view]
+        if (record, view) not in self.known:
+            self.known[record, view] = self._open(name, record, view)
+        return self.known[record, view]
 
-    def _read(self, record: str, view: View | None) -> np.ndarray | str:
+    def _open(self, name: str, record: str, view: View | None) -> Stored | str:
         if view is None:
             held = self.read_saved(self.archive, record)
-            found: list[np.ndarray | str] = [*held.weights.values(), *held.skipped.values()]
+            found: list[Stored | str] = [*held.weights.values(), *held.skipped.values()]
             return found[0] if len(found) == 1 else "is an object of a class, not a tensor"
+        arrays.check_shape(view.shape)
+        make = partial(self._read, record, view)
+        return Stored(name, arrays.made_dtype(view.dtype), view.shape, make)
+
+    def _read(self, record: str, view: View) -> np.ndarray:
         if record not in self.blobs:
             self.blobs[record] = self.archive.blob(record)
         budget = self.archive.source.budget
@@ -160,7 +161,8 @@ def _view(meta: Any) -> View | str:
 def _ints(what: str, values: Any) -> tuple[int, ...]:
     """The numbers of [{"as_int": 3}, ...]."""
     if isinstance(values, list) and len(values) <= arrays.MAX_DIMENSIONS:
-        found = tuple(value.get("as_int") if isinstance(value, dict) else None for value in values)
-        if all(type(value) is int and value.bit_length() < 64 for value in found):
+        ints = [value.get("as_int") for value in values if isinstance(value, dict)]
+        found = tuple(n for n in ints if type(n) is int and n.bit_length() < 64)
+        if len(found) == len(values):
             return found
     raise FormatError(f"has the {what} {shown(values)}, expected {{'as_int': N}} for each")

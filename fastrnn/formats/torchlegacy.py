@@ -15,9 +15,10 @@ from fastrnn.errors import FormatError
 from fastrnn.formats import torchtensors
 from fastrnn.formats.arrays import ELEMENTS
 from fastrnn.formats.inert import Storage, Unreadable
-from fastrnn.formats.inventory import Contents
+from fastrnn.formats.interpreter import refuse_persistent
+from fastrnn.formats.inventory import Contents, Weights
 from fastrnn.formats.source import Blob, Part, Source, shown
-from fastrnn.formats.unpickle import Unpickler, refuse_persistent
+from fastrnn.formats.unpickle import Unpickler
 
 MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
@@ -67,7 +68,7 @@ def _saved(source: Source, unpickler: Unpickler) -> tuple[object, dict[str, Blob
 
 
 class _Enclosed:
-    """The storages of a pickle that pickle.dump wrote: each is the bytes of a file like this one."""
+    """The storages of a pickle that pickle.dump wrote, each the bytes of a file like this one."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -130,6 +131,6 @@ def _gathered(
             raise FormatError(f"is in storage {shown(storage.key)}, which the file has not")
         return blobs[storage.key]
 
-    found = Contents(format, foreign=tuple(sorted(foreign)))
+    found = Contents(format, Weights(source.budget), tuple(sorted(foreign)))
     torchtensors.collect(found, tree, source, blob)
     return found

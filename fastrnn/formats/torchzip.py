@@ -12,7 +12,7 @@ import re
 from fastrnn.errors import FormatError
 from fastrnn.formats import torchtensors
 from fastrnn.formats.inert import Storage
-from fastrnn.formats.inventory import Contents
+from fastrnn.formats.inventory import Contents, Weights
 from fastrnn.formats.source import Blob, shown
 from fastrnn.formats.unpickle import Unpickler
 from fastrnn.formats.ziparchive import ZipArchive
@@ -50,10 +50,10 @@ def contents(archive: ZipArchive, root: str) -> Contents:
     """
     script = f"{root}constants.pkl" in archive.records
     order = byte_order(archive, root)
-    found = Contents("torchscript" if script else "torch zip")
+    found = Contents("torchscript" if script else "torch zip", Weights(archive.source.budget))
     foreign: set[str] = set()
     for part in ("data", "constants") if script else ("data",):
-        tree, names = _unpickle(archive.read(f"{root}{part}.pkl"))
+        tree, names = _unpickle(archive, f"{root}{part}.pkl")
         if part == "constants" and isinstance(tree, (list, tuple)):
             tree = {f"CONSTANTS.c{index}": constant for index, constant in enumerate(tree)}
         foreign |= names
@@ -65,9 +65,12 @@ def contents(archive: ZipArchive, root: str) -> Contents:
             return blobs[storage.key]
 
         torchtensors.collect(found, tree, archive.source, blob, byte_order=order)
-    return Contents(found.format, found.weights, tuple(sorted(foreign)), found.skipped)
+    found.foreign = tuple(sorted(foreign))
+    return found
 
 
-def _unpickle(data: bytes) -> tuple[object, set[str]]:
-    unpickler = Unpickler(io.BytesIO(data), len(data), torchtensors.storage)
+def _unpickle(archive: ZipArchive, name: str) -> tuple[object, set[str]]:
+    data = archive.read(name)
+    packed = min(archive.records[name].packed, len(data))
+    unpickler = Unpickler(io.BytesIO(data), len(data), torchtensors.storage, packed)
     return unpickler.load(), unpickler.foreign

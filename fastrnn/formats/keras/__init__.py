@@ -14,15 +14,16 @@ come as Keras has them ("dense.kernel", or "dense.vars.0"), the optimizer's not 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-import numpy as np
+from functools import partial
+from typing import Any
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import jsontext
-from fastrnn.formats.inventory import Contents, Said
+from fastrnn.formats import arrays, jsontext
+from fastrnn.formats.inventory import Contents, Said, Stored, Weights
 from fastrnn.formats.keras import config, hdf5, stacks
 from fastrnn.formats.keras.cells import Cell
 from fastrnn.formats.keras.config import Layer
-from fastrnn.formats.keras.hdf5 import MAGIC, Stored, Tree
+from fastrnn.formats.keras.hdf5 import MAGIC, Array, Tree
 from fastrnn.formats.keras.stacks import Cells
 from fastrnn.formats.source import Budget, Source, shown
 from fastrnn.formats.ziparchive import ZipArchive
@@ -48,7 +49,8 @@ def contents_of_archive(archive: ZipArchive) -> Contents:
         name = tree.names.get(f"{group}/vars", layer.names[-1])
         if name != layer.names[-1]:
             raise FormatError(
-                f"its weights have layer {shown(name)} where its config has {shown(layer.names[-1])}"
+                f"its weights have layer {shown(name)} where its config has "
+                f"{shown(layer.names[-1])}"
             )
     return _File("keras", tree, stacks.in_store(tree), layers, budget).contents()
 
@@ -110,20 +112,19 @@ class _File:
     titles: dict[str, str] = field(default_factory=dict)
 
     def contents(self) -> Contents:
-        found = Contents(self.format)
+        found = Contents(self.format, Weights(self.budget))
         recurrent = {key for key, layer in self.layers.items() if layer.said}
         for key in dict.fromkeys([*self.layers, *self.cells]):
             if key in recurrent or key in self.cells:
                 try:
                     self._add_layer(found, key)
                 except FormatError as error:
-                    missing = f"{self._name(key)}.weight_ih_l0"
-                    found.add(missing, lambda error=error: str(error), self.budget)  # type: ignore[misc]
+                    found.add(f"{self._name(key)}.weight_ih_l0", str(error))
         of_cells = set[str]().union(*(cells.paths for cells in self.cells.values()))
         for path, stored in self.tree.arrays.items():
             if not (path.startswith(_OPTIMIZER) or path in of_cells):
                 name = self._plain_name(path)
-                found.add(name, lambda stored=stored: self._plain(stored), self.budget)  # type: ignore[misc]
+                found.add(name, self._plain(name, stored))
         return found
 
     def _name(self, key: str) -> str:
@@ -142,7 +143,7 @@ class _File:
             raise FormatError("has no weights in the file")
         cells = stacks.checked(self.cells[key])
         first = next(iter(cells.values()))
-        options = dict(told.options) if told else {"batch_first": True}
+        options: dict[str, Any] = dict(told.options) if told else {"batch_first": True}
         if told:
             _check_as_told(told, self.cells[key], first)
         if first.name == "GRU":
@@ -157,8 +158,9 @@ class _File:
                 del options["reset_after"]
         name = self._name(key)
         for suffix, cell in cells.items():
-            for part, array in cell.parameters(self.budget):
-                found.add(f"{name}.{part}{suffix}", lambda array=array: array, self.budget)  # type: ignore[misc]
+            for part, shape in cell.parameters.items():
+                full, make = f"{name}.{part}{suffix}", partial(cell.parameter, part, self.budget)
+                found.add(full, Stored(full, arrays.made_dtype(cell.kernel.dtype), shape, make))
         alone = "" if told or first.is_cudnns else first.name
         found.said[name] = Said(options, tuple(told.notes) if told else (), alone)
 
@@ -170,8 +172,11 @@ class _File:
         rest[-1] = stacks.variable(rest[-1])
         return ".".join([self._name(group), *rest] if group else rest)
 
-    def _plain(self, stored: Stored | str) -> np.ndarray | str:
-        return stored if isinstance(stored, str) else stored.array(self.budget)
+    def _plain(self, name: str, array: Array | str) -> Stored | str:
+        if isinstance(array, str):
+            return array
+        make = partial(array.read, self.budget)
+        return Stored(name, arrays.made_dtype(array.dtype), array.shape, make)
 
 
 def _check_as_told(told: config.Said, cells: Cells, first: Cell) -> None:

@@ -1,21 +1,20 @@
 """The kernels of Keras's recurrent cells as torch's parameters.
 
-Keras multiplies from the right, (input, gates * units); its gates are i, f, c, o (LSTM: torch's i, f,
-g, o) and z, r, h (GRU: torch's r, z, n), and h' = z h + (1 - z) n in both. One bias (gates * units)
-is the input's; two, (2, gates * units), are the input's and the recurrent one, which a GRU has with
-reset_after=True. CuDNN's layers have 2 * gates * units of bias, and kernels that are transposed gate
-by gate (tf_keras/src/saving/legacy/hdf5_format.py, _convert_rnn_weights).
+Keras multiplies from the right, (input, gates * units); its gates are i, f, c, o (LSTM: torch's i,
+f, g, o) and z, r, h (GRU: torch's r, z, n), and h' = z h + (1 - z) n in both. One bias (gates *
+units) is the input's; two, (2, gates * units), are the input's and the recurrent one, which a GRU
+has with reset_after=True. CuDNN's layers have 2 * gates * units of bias, and kernels that are
+transposed gate by gate (tf_keras/src/saving/legacy/hdf5_format.py, _convert_rnn_weights).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from fastrnn.errors import FormatError
-from fastrnn.formats.keras.hdf5 import Stored
+from fastrnn.formats.keras.hdf5 import Array
 from fastrnn.formats.source import Budget, shown
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -27,9 +26,9 @@ class Cell:
     """The arrays of one cell: shapes are checked, nothing is read."""
 
     name: str  # "LSTM", "GRU" or "RNN"
-    kernel: Stored  # (input, gates * units)
-    recurrent: Stored  # (units, gates * units)
-    bias: Stored | None
+    kernel: Array  # (input, gates * units)
+    recurrent: Array  # (units, gates * units)
+    bias: Array | None
 
     @property
     def units(self) -> int:
@@ -48,23 +47,34 @@ class Cell:
             return None
         return self.bias.shape != (3 * self.units,)
 
-    def parameters(self, budget: Budget) -> Iterator[tuple[str, np.ndarray]]:
-        """Torch's names without a layer's number, and arrays."""
-        kernel, recurrent = (array.array(budget) for array in (self.kernel, self.recurrent))
-        bias = None if self.bias is None else self.bias.array(budget)
-        budget.take(2 * (kernel.nbytes + recurrent.nbytes))
+    @property
+    def parameters(self) -> dict[str, tuple[int, ...]]:
+        """Torch's names without a layer's number, and their shapes."""
+        wide = self.recurrent.shape[1]
+        named: dict[str, tuple[int, ...]]
+        named = {"weight_ih": (wide, self.kernel.shape[0]), "weight_hh": (wide, self.units)}
+        return named if self.bias is None else {**named, "bias_ih": (wide,), "bias_hh": (wide,)}
+
+    def parameter(self, name: str, budget: Budget) -> np.ndarray:
+        """Read one of `parameters`."""
+        if name.startswith("bias"):
+            return self._bias(name == "bias_hh", budget)
+        kernel = (self.kernel if name == "weight_ih" else self.recurrent).read(budget)
+        budget.take(2 * kernel.nbytes)
         if self.is_cudnns:
-            gates = GATES[self.name]
-            kernel = _by_gate(kernel, gates, lambda k: k.T.reshape(k.shape, order="F"))
-            recurrent = _by_gate(recurrent, gates, np.transpose)
-        yield "weight_ih", self._ordered(kernel)
-        yield "weight_hh", self._ordered(recurrent)
-        if bias is None:
-            return
-        two = np.zeros((2, recurrent.shape[1]), bias.dtype)
-        two[: bias.size // two.shape[1]] = bias.reshape(-1, two.shape[1])
-        yield "bias_ih", self._ordered(two[:1])[:, 0]
-        yield "bias_hh", self._ordered(two[1:])[:, 0]
+            split = np.hsplit(kernel, GATES[self.name])
+            if name == "weight_ih":
+                kernel = np.hstack([gate.T.reshape(gate.shape, order="F") for gate in split])
+            else:
+                kernel = np.hstack([gate.T for gate in split])
+        return self._ordered(kernel)
+
+    def _bias(self, recurrent: bool, budget: Budget) -> np.ndarray:
+        """One of the two biases; of one alone, the other is 0."""
+        assert self.bias is not None
+        bias = self.bias.read(budget).reshape(-1, self.recurrent.shape[1])
+        row = bias[int(recurrent)] if recurrent < len(bias) else np.zeros_like(bias[0])
+        return self._ordered(row[np.newaxis])[:, 0].copy()
 
     def _ordered(self, kernel: np.ndarray) -> np.ndarray:
         """(gates * units, input) with torch's gates from (input, gates * units)."""
@@ -73,7 +83,7 @@ class Cell:
         return np.ascontiguousarray(ordered.T)
 
 
-def cell_of(parts: dict[str, Stored | str]) -> Cell:
+def cell_of(parts: dict[str, Array | str]) -> Cell:
     """The cell that arrays named kernel, recurrent_kernel and bias make.
 
     Raises
@@ -84,7 +94,7 @@ def cell_of(parts: dict[str, Stored | str]) -> Cell:
     for part, stored in parts.items():
         if isinstance(stored, str):
             raise FormatError(f"{part} {stored}")
-    held = {part: stored for part, stored in parts.items() if isinstance(stored, Stored)}
+    held = {part: stored for part, stored in parts.items() if isinstance(stored, Array)}
     for part in ("kernel", "recurrent_kernel"):
         if part not in held:
             raise FormatError(f"{part} is missing")
@@ -97,16 +107,14 @@ def cell_of(parts: dict[str, Stored | str]) -> Cell:
             f"kernel and recurrent_kernel have shapes {shown(kernel.shape)} and "
             f"{shown(recurrent.shape)}, expected (input, gates * units) and (units, gates * units)"
         )
-    one, two = [(wide,)], [(2, wide), (2 * wide,)]
-    fitting = {"LSTM": one + two[1:], "GRU": one + two, "RNN": one}[names[0]]
+    plain, cudnns = (wide,), (2 * wide,)
+    fitting: list[tuple[int, ...]] = {
+        "LSTM": [plain, cudnns],
+        "GRU": [plain, (2, wide), cudnns],
+        "RNN": [plain],
+    }[names[0]]
     if bias is not None and bias.shape not in fitting:
         raise FormatError(
             f"bias has shape {shown(bias.shape)}, expected " + " or ".join(map(str, fitting))
         )
     return Cell(names[0], kernel, recurrent, bias)
-
-
-def _by_gate(
-    kernel: np.ndarray, gates: int, change: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
-    return np.hstack([change(gate) for gate in np.hsplit(kernel, gates)])

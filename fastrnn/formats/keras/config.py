@@ -126,7 +126,7 @@ def _snake_case(name: str) -> str:
 
 def _masks(entry: Any, depth: int) -> bool:
     name, config = _entry(entry)
-    if name == "Masking" or isinstance(config, dict) and config.get("mask_zero") is True:
+    if name == "Masking" or (isinstance(config, dict) and config.get("mask_zero") is True):
         return True
     entries = config.get("layers") if isinstance(config, dict) else config
     if not isinstance(entries, list) or depth > _MAX_DEPTH:

@@ -1,10 +1,10 @@
 """The groups and arrays of an HDF5 file, through h5py and without following where a file leads.
 
 Only what Keras writes is taken: hard links, scalar text attributes, and arrays of IEEE floats or
-ints, stored whole and uncompressed. Their bytes are read from the file itself, not by libhdf5, which
-would allocate what the file says, inflate without bound, and open other files. An array under a
-soft or external link, of another type (references to objects among them), or stored in chunks,
-compressed, in other files, virtually or not at all is Unreadable, with the reason.
+ints, stored whole and uncompressed. Their bytes are read from the file itself, not by libhdf5,
+which would allocate what the file says, inflate without bound, and open other files. An array under
+a soft or external link, of another type (references to objects among them), or stored in chunks,
+compressed, in other files, virtually or not at all is not read; the reason stands in its place.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MAX_TEXT = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class Array:
     """An array of the file: its element type and shape, and its bytes, in C order."""
 
     dtype: str  # a key of arrays.ELEMENTS
@@ -34,7 +34,7 @@ class Stored:
     shape: tuple[int, ...]
     blob: Blob
 
-    def array(self, budget: Budget) -> np.ndarray:
+    def read(self, budget: Budget) -> np.ndarray:
         """It as a NumPy array, as arrays.build makes it."""
         view = arrays.contiguous(self.dtype, self.shape)
         return arrays.build(view, self.blob, budget, byte_order=self.byte_order)
@@ -44,12 +44,12 @@ class Stored:
 class Tree:
     """What an HDF5 file holds.
 
-    arrays: by path ("layers/lstm/cell/vars/0"), each a Stored or the reason why it is none.
+    arrays: by path ("layers/lstm/cell/vars/0"), each a Array or the reason why it is none.
     names: what the attribute "name" of a group says, by the group's path; Keras 3 writes it.
     texts: the text attributes of the root.
     """
 
-    arrays: dict[str, Stored | str] = field(default_factory=dict)
+    arrays: dict[str, Array | str] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
 
@@ -141,13 +141,13 @@ def _text(h5py: Any, holder: Any, name: str, source: Source) -> str | None:
     attribute = h5py.h5a.open(holder.id, name.encode())
     if attribute.shape != () or not isinstance(attribute.get_type(), h5py.h5t.TypeStringID):
         return None
-    # Of a text of variable length the file holds a reference; its bytes are in the file all the same.
+    # A text of variable length is a reference; its bytes are in the file all the same.
     source.budget.take(2 * min(max(attribute.get_storage_size(), source.size), _MAX_TEXT))
     value = holder.attrs[name]
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _stored(h5py: Any, dataset: Any, source: Source) -> Stored | str:
+def _stored(h5py: Any, dataset: Any, source: Source) -> Array | str:
     kind = dataset.id.get_type()
     if not isinstance(kind, (h5py.h5t.TypeFloatID, h5py.h5t.TypeIntegerID)):
         return "is not an array of numbers"
@@ -177,8 +177,8 @@ def _stored(h5py: Any, dataset: Any, source: Source) -> Stored | str:
         if dataset.id.get_storage_size() != size:
             return "has not as many bytes as its shape asks for"
         source.budget.take(size)
-        return Stored(dtype, order, shape, Bytes(dataset[()].tobytes()))
+        return Array(dtype, order, shape, Bytes(dataset[()].tobytes()))
     start = dataset.id.get_offset()
     if start is None or dataset.id.get_storage_size() != size:
         return "has no data" if size else "is empty"
-    return Stored(dtype, order, shape, Part(source, start, size))
+    return Array(dtype, order, shape, Part(source, start, size))

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from fastrnn.errors import FormatError
 from fastrnn.formats.keras.cells import Cell, cell_of
-from fastrnn.formats.keras.hdf5 import Stored, Tree
+from fastrnn.formats.keras.hdf5 import Array, Tree
 
-Parts = dict[str, Stored | str]  # the arrays of a cell, by "kernel", "recurrent_kernel", "bias"
+Parts = dict[str, Array | str]  # the arrays of a cell, by "kernel", "recurrent_kernel", "bias"
 
 _STORED_CELL = re.compile(
     r"(?P<layer>.+?)(?:/(?P<direction>forward|backward)_layer)?/cell/"
@@ -52,7 +52,7 @@ class Cells:
         return 1 + max(place for _, place in self.parts)
 
     def add(
-        self, path: str, backwards: bool, place: int, variable: str, stored: Stored | str
+        self, path: str, backwards: bool, place: int, variable: str, stored: Array | str
     ) -> None:
         """Add an array; of two in one place neither is known to be the one."""
         self.paths.add(path)

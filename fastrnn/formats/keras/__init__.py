@@ -5,7 +5,6 @@ what their config says beside the weights is in Contents.said. A layer that the 
 computing something else is among those skipped, by name and with the reason. Arrays of other layers
 come as Keras has them ("dense.kernel", or "dense.vars.0"), the optimizer's not at all.
 
-    hdf5.py     the file: groups and arrays, nothing followed or inflated
     config.py   the model's config: what each recurrent layer says of itself
     stacks.py   which arrays are which layer's
     cells.py    from Keras's kernels to torch's parameters
@@ -18,12 +17,12 @@ from functools import partial
 from typing import Any
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import arrays, jsontext
+from fastrnn.formats import arrays, hdf5, jsontext
+from fastrnn.formats.hdf5 import MAGIC, Array, Tree
 from fastrnn.formats.inventory import Contents, Said, Stored, Weights
-from fastrnn.formats.keras import config, hdf5, stacks
+from fastrnn.formats.keras import config, stacks
 from fastrnn.formats.keras.cells import Cell
 from fastrnn.formats.keras.config import Layer
-from fastrnn.formats.keras.hdf5 import MAGIC, Array, Tree
 from fastrnn.formats.keras.stacks import Cells
 from fastrnn.formats.source import Budget, Source, shown
 from fastrnn.formats.ziparchive import ZipArchive
@@ -46,7 +45,7 @@ def contents_of_archive(archive: ZipArchive) -> Contents:
     tree = hdf5.read(archive.member(_WEIGHTS))
     layers = {layer.group: layer for layer in config.layers(model)}
     for group, layer in layers.items():
-        name = tree.names.get(f"{group}/vars", layer.names[-1])
+        name = tree.texts.get((f"{group}/vars", "name"), layer.names[-1])
         if name != layer.names[-1]:
             raise FormatError(
                 f"its weights have layer {shown(name)} where its config has "
@@ -62,11 +61,9 @@ def contents(source: Source) -> Contents:
     ------
     FormatError
         It is damaged.
-    ModuleNotFoundError
-        h5py is not installed.
     """
     tree = hdf5.read(source)
-    text = tree.texts.get("model_config")
+    text = tree.texts.get(("", "model_config"))
     found = stacks.in_store(tree)
     if text is None and found:
         titles = stacks.titles(tree, found)

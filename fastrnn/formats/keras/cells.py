@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastrnn.errors import FormatError
-from fastrnn.formats.keras.hdf5 import Array
+from fastrnn.formats.hdf5 import Array
 from fastrnn.formats.source import Budget, shown
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -108,11 +108,12 @@ def cell_of(parts: dict[str, Array | str]) -> Cell:
             f"{shown(recurrent.shape)}, expected (input, gates * units) and (units, gates * units)"
         )
     plain, cudnns = (wide,), (2 * wide,)
-    fitting: list[tuple[int, ...]] = {
+    by_cell: dict[str, list[tuple[int, ...]]] = {
         "LSTM": [plain, cudnns],
         "GRU": [plain, (2, wide), cudnns],
         "RNN": [plain],
-    }[names[0]]
+    }
+    fitting = by_cell[names[0]]
     if bias is not None and bias.shape not in fitting:
         raise FormatError(
             f"bias has shape {shown(bias.shape)}, expected " + " or ".join(map(str, fitting))

@@ -12,8 +12,8 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 
 from fastrnn.errors import FormatError
+from fastrnn.formats.hdf5 import Array, Tree
 from fastrnn.formats.keras.cells import Cell, cell_of
-from fastrnn.formats.keras.hdf5 import Array, Tree
 
 Parts = dict[str, Array | str]  # the arrays of a cell, by "kernel", "recurrent_kernel", "bias"
 
@@ -96,8 +96,8 @@ def titles(tree: Tree, found: dict[str, Cells]) -> dict[str, str]:
     for group in found:
         parts = group.split("/")
         ways = ("/".join(parts[:end]) + "/vars" for end in range(1, len(parts) + 1))
-        names = [tree.names[way] for way in ways if way in tree.names]
-        named[group] = ".".join(names if f"{group}/vars" in tree.names else parts)
+        names = [tree.texts[way, "name"] for way in ways if (way, "name") in tree.texts]
+        named[group] = ".".join(names if (f"{group}/vars", "name") in tree.texts else parts)
     return named if len(set(named.values())) == len(named) else {}
 
 

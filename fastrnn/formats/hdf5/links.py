@@ -1,4 +1,4 @@
-"""The links of a group: in a symbol table (III.A to III.D), or messages of its header (IV.A.2.g)."""
+"""A group's links: in a symbol table (III.A to III.D), or as messages of its header (IV.A.2.g)."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -131,12 +131,13 @@ class Contents:
         self.weights.budget.take(_ENTRY_BYTES + len(name))
         self.weights.unread.setdefault(name, what)
 
-    def in_memory(self) -> Contents:
-        """The same, with every tensor read."""
+    def in_memory(self, names: Iterable[str] | None = None) -> Contents:
+        """The same, with every tensor read, or only those of `names`."""
         made: dict[int, np.ndarray] = {}
         read = Weights(self.weights.budget)
         read.unread, read.notes = self.weights.unread, self.weights.notes
-        for name, stored in self.weights.items():
+        for name in self.weights if names is None else names:
+            stored = self.weights[name]
             if id(stored) not in made:
                 made[id(stored)] = stored.array()
             read[name] = made[id(stored)]

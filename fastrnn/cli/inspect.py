@@ -13,7 +13,7 @@ import numpy as np
 
 from fastrnn.cli.output import NO, OK, plural, say, say_json, say_table, size
 from fastrnn.formats import Contents, opened
-from fastrnn.layers.statedict import StackWeights, StateDict
+from fastrnn.layers.statedict import StackWeights, StateDict, told
 from fastrnn.layers.weights import StackConfig, check_values, common_dtype
 
 
@@ -177,9 +177,11 @@ def _stack_rows(stack: FoundStack) -> list[tuple[str, str]]:
     parameters = stack.config.parameters
     memory = size(parameters * stack.dtype.itemsize)
     counted = plural(parameters, "parameter")
-    folded = [f"{name}: {how}" for name, how in stack.weights.folded.items()]
     sizes = f"{stack.config}: {counted}, {memory} in {stack.dtype.name}"
-    return [(stack.title, sizes), *(("", f"folded {line}") for line in folded)]
+    rows = [(stack.title, sizes)]
+    if stack.weights.folded:
+        rows.append(("", f"folded: {told(stack.weights.folded)}"))
+    return rows
 
 
 def _values(weights: Mapping[str, Any]) -> int:

@@ -10,7 +10,7 @@ import io
 import re
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import torchtensors
+from fastrnn.formats import frozen, torchtensors
 from fastrnn.formats.inert import Storage
 from fastrnn.formats.inventory import Contents, Weights
 from fastrnn.formats.source import Blob, shown
@@ -30,8 +30,8 @@ def root_of(archive: ZipArchive) -> str | None:
 def contents(archive: ZipArchive, root: str) -> Contents:
     """Every tensor of the archive.
 
-    The constants of TorchScript code are named as the code names them, CONSTANTS.c0 and so on: a
-    frozen module has its weights there.
+    The constants of TorchScript code are named as the code names them, CONSTANTS.c0 and so on. A
+    frozen module has its weights there; those of recurrent layers get their names back.
 
     Raises
     ------
@@ -63,6 +63,8 @@ def contents(archive: ZipArchive, root: str) -> Contents:
 
         torchtensors.collect(found, tree, archive.source, blob, byte_order=order)
     found.foreign = tuple(sorted(foreign))
+    if script:
+        frozen.name_constants(found, archive, root)
     return found
 
 

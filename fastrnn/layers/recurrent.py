@@ -17,7 +17,7 @@ from fastrnn._kernels.core import Stack, as_array
 from fastrnn.layers.engines import pack
 from fastrnn.layers.fingerprint import model_fingerprint
 from fastrnn.layers.options import LayerOptions, Options, check_integer, decide, takes_options
-from fastrnn.layers.statedict import StackWeights, StateDict, find_stack
+from fastrnn.layers.statedict import StackWeights, StateDict, find_stack, told
 from fastrnn.layers.trace import trace
 from fastrnn.layers.weights import StackConfig, common_dtype, freeze
 from fastrnn.sequences import batch_major, row_order, state_pair, time_major
@@ -161,8 +161,8 @@ class RecurrentLayer:
         state = StateDict(state_dict)
         if state.prefixes != [""]:
             raise ValueError(
-                f"{self._cell}: state_dict is not one layer's: {state.told}; for a whole model use "
-                "from_state_dict(weights, prefix)"
+                f"{self._cell}: state_dict is not one layer's: {state.in_words}; "
+                "for a whole model use from_state_dict(weights, prefix)"
             )
         try:
             found = state.stack("", self._config)
@@ -386,5 +386,5 @@ class RecurrentLayer:
         said = "".join(f", {k}={v!r}" for k, v in options.items() if v != defaults[k])
         how = f"engine={self.engine!r}" + (f", isa={self.isa!r}" if self.isa else "")
         how += f", threads={self.threads}" if self.threads > 1 else ""
-        how += f", folded={self._folded}" if self._folded else ""
+        how += f", folded={told(self._folded)!r}" if self._folded else ""
         return f"{str(self._config)[:-1]}{said}, dtype={self.dtype.name}, {how})"

@@ -29,7 +29,7 @@ class StackWeights:
     """One whole stack of a state dict.
 
     parameters: by torch's names, in torch's order; an array is made of a value when needed.
-    folded: what was done to a parameter to get it, by its name: "weight_norm of ...".
+    folded: what was done to a parameter to get it, by its name: "weight_norm".
     tensors: the names of the tensors that they are made of.
     """
 
@@ -38,6 +38,17 @@ class StackWeights:
     parameters: dict[str, Any]
     folded: dict[str, str] = field(default_factory=dict)
     tensors: tuple[str, ...] = ()
+
+
+def told(folded: Mapping[str, str]) -> str:
+    """In one line, what was folded: "weight_norm (weight_hh_l0, weight_hh_l1)"."""
+    kinds: dict[str, list[str]] = {}
+    for parameter, kind in folded.items():
+        kinds.setdefault(kind, []).append(parameter)
+    return "; ".join(
+        f"{kind} ({', '.join(names) if len(names) <= 4 else f'{len(names)} parameters'})"
+        for kind, names in kinds.items()
+    )
 
 
 def find_stack(weights: Mapping[str, Any], prefix: str = "") -> StackWeights:
@@ -101,7 +112,7 @@ class StateDict:
         if prefix in self.prefixes:
             return prefix
         if not self.prefixes:
-            raise ValueError(self.told)
+            raise ValueError(self.in_words)
         chosen = self.prefixes
         if prefix:
             chosen = [full for full in self.prefixes if full.endswith(f".{prefix}")]
@@ -133,9 +144,9 @@ class StateDict:
             It names a tensor that is missing, left over, could not be read or does not fit.
         """
         where = f"{prefix}." if prefix else ""
-        parts = self._accounted(prefix)
+        found = self._accounted(prefix)
         kept: dict[str, dict[str, str]] = {}
-        for name, part in parts.items():
+        for name, part in found.items():
             other = kept.setdefault(part.parameter, {}).setdefault(part.part, name)
             if other != name:
                 raise ValueError(f"{name} and {other} are the same part of one parameter")
@@ -154,15 +165,15 @@ class StateDict:
             # A copy that is kept, and a packed one, of float32.
             self._weights.budget.check(f"{where}*: {config}", 8 * config.parameters)
         folded = {
-            names[parameter]: self._told(kept[parameter], values[names[parameter]], where)
-            for parameter in kept
+            names[parameter]: self._told(parts.values(), values[names[parameter]])
+            for parameter, parts in kept.items()
         }
         return StackWeights(
             prefix,
             config,
             {name: values[name] for name in config.shapes()},
             {name: folded[name] for name in config.shapes() if folded[name]},
-            tuple(parts),
+            tuple(found),
         )
 
     def parts(self, prefix: str) -> Iterable[str]:
@@ -184,15 +195,11 @@ class StateDict:
                 yield from self._parts[above]
         yield from (branch for branch in (*_above(prefix), prefix) if branch in self._unread)
 
-    def _told(self, names: Mapping[str, str], value: Any, where: str) -> str:
+    def _told(self, names: Iterable[str], value: Any) -> str:
         """What was done to a parameter; "" if nothing was."""
         notes = self._weights.notes if isinstance(self._weights, Weights) else {}
-        done = []
-        if isinstance(value, Folded):
-            parts = (name.removeprefix(where) for name in value.names)
-            done.append(f"{value.kind} of {', '.join(parts)}")
-        done += dict.fromkeys(notes[name] for name in names.values() if name in notes)
-        return ", ".join(done)
+        done = [value.kind] if isinstance(value, Folded) else []
+        return ", ".join((*done, *dict.fromkeys(notes[name] for name in names if name in notes)))
 
     def _accounted(self, prefix: str) -> dict[str, Part]:
         """The parts of the stack's parameters; ValueError where there is more in its scope."""
@@ -230,7 +237,7 @@ class StateDict:
             yield self._names[index]
 
     @property
-    def told(self) -> str:
+    def in_words(self) -> str:
         """In words, which stacks there are."""
         if self.prefixes:
             return "recurrent weights are under " + _listed(map(repr, self.prefixes))

@@ -236,13 +236,3 @@ def test_torchscript_is_named_as_its_state_dict(how, tmp_path):
     assert found.format == "torchscript"
     assert found.foreign == ()
     assert_same(weights, torch.jit.load(tmp_path / "a.pt").state_dict())
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_frozen_module_has_its_weights_in_its_constants(tmp_path):
-    net = Scripted().eval()
-    torch.jit.save(torch.jit.freeze(torch.jit.script(net)), tmp_path / "a.pt")
-    weights = formats.read(tmp_path / "a.pt")
-    assert all(name.startswith("CONSTANTS.c") for name in weights)
-    want = net.rnn.weight_ih_l0.detach().numpy()
-    assert any(array.shape == want.shape and (array == want).all() for array in weights.values())

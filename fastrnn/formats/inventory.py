@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -56,6 +56,37 @@ def naming(name: str) -> Iterator[None]:
         raise FormatError(f"tensor {shown(name)} {error}") from None
 
 
+@dataclass(frozen=True)
+class Said:
+    """What a file says of a stack beside its tensors; Keras's do.
+
+    options: what the layer's constructor is to be told ("batch_first", "reset_after"...).
+    notes: what was done around the layer where the file comes from, for its user to know.
+    unsaid: what its user has to say in the file's stead; "" where there is nothing.
+    """
+
+    options: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+    unsaid: str = ""
+
+    def completed(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The options `given` by a caller, with those of the file.
+
+        batch_first is how a layer is called, and may differ; what changes its answers may not.
+
+        Raises
+        ------
+        ValueError
+            It does, or the file does not say what has to be known.
+        """
+        if self.unsaid:
+            raise FormatError(self.unsaid)
+        for key, value in self.options.items():
+            if key != "batch_first" and given.get(key, value) != value:
+                raise ValueError(f"{key}={given[key]!r}, expected {value!r}, as the file says")
+        return {**self.options, **given}
+
+
 class Weights(dict[str, Any]):
     """Tensors by name, and with them what their file has that is no array.
 
@@ -65,42 +96,40 @@ class Weights(dict[str, Any]):
     unread: what has no array here, by name, and why: tensors that could not be read, and objects
         and lists of numbers that stand among tensors.
     notes: what was done to a tensor on reading, by name ("dequantized from int8").
+    said: what the file says of its stacks beside their tensors, by prefix.
     budget: what the file's size justifies, for whatever is made of the arrays.
     """
 
-    __slots__ = ("budget", "notes", "unread")
+    __slots__ = ("budget", "notes", "said", "unread")
 
     def __init__(self, budget: Budget) -> None:
         super().__init__()
         self.unread: dict[str, str] = {}
         self.notes: dict[str, str] = {}
+        self.said: dict[str, Said] = {}
         self.budget = budget
 
+    def without_arrays(self) -> Weights:
+        """What the file has beside them."""
+        made = Weights(self.budget)
+        made.unread, made.notes, made.said = self.unread, self.notes, self.said
+        return made
+
     def __reduce__(self) -> Any:
-        return _weights, (dict(self), self.unread, self.notes, self.budget)
+        return _weights, (dict(self), self.unread, self.notes, self.said, self.budget)
 
 
 def _weights(
-    arrays: dict[str, Any], unread: dict[str, str], notes: dict[str, str], budget: Budget
+    arrays: dict[str, Any],
+    unread: dict[str, str],
+    notes: dict[str, str],
+    said: dict[str, Said],
+    budget: Budget,
 ) -> Weights:
     made = Weights(budget)
     made.update(arrays)
-    made.unread, made.notes = unread, notes
+    made.unread, made.notes, made.said = unread, notes, said
     return made
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a file says of a stack beside its tensors; Keras's do.
-
-    options: what the layer's constructor is to be told ("batch_first", "reset_after"...).
-    notes: what was done around the layer where the file comes from, for its user to know.
-    alone: the cell, where the file does not say what has to be known, and its user has to; or "".
-    """
-
-    options: dict[str, Any]
-    notes: tuple[str, ...] = ()
-    alone: str = ""
 
 
 @dataclass
@@ -114,17 +143,12 @@ class Contents:
     foreign: the sorted names of classes and functions that its pickle refers to and that mean
         nothing here ("mypkg.models.Net"). They were neither imported nor called.
     skipped: the tensors that could not be read, by name, and why ("is sparse: ...").
-    incomplete: why there may be more of the model in other files, which are not known; "" where
-        nothing says so.
-    said: what the file says of its stacks beside their tensors, by prefix.
     """
 
     format: str
     weights: Weights
     foreign: tuple[str, ...] = ()
     skipped: dict[str, str] = field(default_factory=dict)
-    incomplete: str = ""
-    said: dict[str, Said] = field(default_factory=dict)
 
     def add(self, name: str, found: Stored | str) -> None:
         """Add tensor `name`, or why it cannot be read; a name that two tensors have is neither's.
@@ -151,12 +175,12 @@ class Contents:
         self.weights.budget.take(_ENTRY_BYTES + len(name))
         self.weights.unread.setdefault(name, what)
 
-    def in_memory(self) -> Contents:
-        """The same, with every tensor read."""
+    def in_memory(self, names: Iterable[str] | None = None) -> Contents:
+        """The same, with every tensor read, or only those of `names`."""
         made: dict[int, np.ndarray] = {}
-        read = Weights(self.weights.budget)
-        read.unread, read.notes = self.weights.unread, self.weights.notes
-        for name, stored in self.weights.items():
+        read = self.weights.without_arrays()
+        for name in self.weights if names is None else names:
+            stored = self.weights[name]
             if id(stored) not in made:
                 made[id(stored)] = stored.array()
             read[name] = made[id(stored)]
@@ -169,4 +193,5 @@ class Contents:
         for name, what in other.weights.unread.items():
             self.weights.unread.setdefault(prefix + name, what)
         self.weights.notes |= {prefix + name: note for name, note in other.weights.notes.items()}
+        self.weights.said |= {prefix + name: said for name, said in other.weights.said.items()}
         self.foreign = tuple(sorted({*self.foreign, *other.foreign}))

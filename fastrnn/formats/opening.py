@@ -14,7 +14,11 @@ from fastrnn.formats.source import Source, shown, windowed
 
 Readable = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 
-EXPECTED = "expected a path, bytes or an open binary file"
+
+def is_readable(value: object) -> bool:
+    """Whether it is one of Readable, by its looks."""
+    in_memory = isinstance(value, (str, os.PathLike, bytes, bytearray, memoryview))
+    return in_memory or callable(getattr(value, "read", None))
 
 
 @contextmanager
@@ -45,10 +49,12 @@ def source_of(readable: Readable) -> Iterator[Source]:
     elif isinstance(readable, (bytes, bytearray, memoryview)):
         data = readable if isinstance(readable, bytes) else bytes(readable)
         yield Source(io.BytesIO(data), len(data))
-    elif callable(getattr(readable, "read", None)):
+    elif is_readable(readable):
         yield from _rest(readable)
     else:
-        raise TypeError(f"is {type(readable).__name__}, {EXPECTED}")
+        raise TypeError(
+            f"path is {type(readable).__name__}, expected a path, bytes or an open binary file"
+        )
 
 
 def title(readable: Readable) -> str:
@@ -62,7 +68,7 @@ def title(readable: Readable) -> str:
 def _rest(file: Any) -> Iterator[Source]:
     """The bytes of `file` from where it is."""
     if not isinstance(file.read(0), bytes):
-        raise TypeError(f"is a file of text ({type(file).__name__}): open it in mode 'rb'")
+        raise TypeError(f"path is a file of text ({type(file).__name__}): open it in mode 'rb'")
     try:
         start = file.tell()
         file.seek(0, io.SEEK_END)

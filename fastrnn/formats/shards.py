@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from fastrnn.errors import FormatError
@@ -81,20 +80,23 @@ def contents(index: dict[str, Any], source: Source, read: ReadFile) -> Contents:
 def with_its_others(held: Contents, path: str, parse: Callable[[Source], Any]) -> Contents:
     """What the file at `path` holds; of a shard, what it lacks too.
 
-    Where the index is beside it, tensors of the other shards are among those skipped. Where it is
-    not, `incomplete` says so.
+    Where the index is beside it, the tensors of the other shards are among those skipped. Where it
+    is not, nobody knows what is missing: no stack is made of it.
     """
     match = _SHARD.fullmatch(os.path.basename(path))
     if match is None or int(match["count"]) < 2:
         return held
     index = os.path.join(os.path.dirname(path), f"{match['stem']}{match['suffix']}{_INDEX}")
     whole = f"file {int(match['number'])} of the {int(match['count'])} of a model"
-    if not os.path.isfile(index):
-        return replace(held, incomplete=f"is {whole}, and their index is not beside it")
-    with source_of(index) as source:
-        parsed = parse(source)
+    parsed = None
+    if os.path.isfile(index):
+        with source_of(index) as source:
+            parsed = parse(source)
     if not is_index(parsed):
-        return replace(held, incomplete=f"is {whole}, and {shown(os.path.basename(index))} is none")
+        held.add_object(
+            "", f"is {whole}, and their index is not beside it: load that, or the folder with all"
+        )
+        return held
     file = os.path.basename(path)
     others = {
         name: f"is in {place}, this is {whole}: load {os.path.basename(index)}"

@@ -43,12 +43,12 @@ class Budget:
         self.allowed += ALLOWANCE_FACTOR * file_size
         self.left += ALLOWANCE_FACTOR * file_size
 
-    def check(self, nbytes: int) -> None:
-        """FormatError where `nbytes` at once are more than the whole file justifies."""
+    def check(self, what: str, nbytes: int) -> None:
+        """FormatError where `nbytes` at once for `what` are more than the file justifies."""
         if nbytes > self.allowed:
             raise FormatError(
-                f"would take more memory than the file's size justifies: {shown(nbytes)} bytes, "
-                f"expected {self.allowed} at most "
+                f"{what} would take more memory than the file's size justifies: "
+                f"{shown(nbytes)} bytes, expected {self.allowed} at most "
                 f"({ALLOWANCE_FACTOR} times the file and {ALLOWANCE_BYTES >> 20} MiB)"
             )
 

@@ -10,7 +10,7 @@ import io
 import re
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import torchtensors
+from fastrnn.formats import frozen, torchtensors
 from fastrnn.formats.inert import Storage
 from fastrnn.formats.inventory import Contents, Weights
 from fastrnn.formats.source import Blob, shown
@@ -40,8 +40,8 @@ def byte_order(archive: ZipArchive, root: str) -> str:
 def contents(archive: ZipArchive, root: str) -> Contents:
     """Every tensor of the archive.
 
-    The constants of TorchScript code are named as the code names them, CONSTANTS.c0 and so on: a
-    frozen module has its weights there.
+    The constants of TorchScript code are named as the code names them, CONSTANTS.c0 and so on. A
+    frozen module has its weights there; those of recurrent layers get their names back.
 
     Raises
     ------
@@ -66,6 +66,8 @@ def contents(archive: ZipArchive, root: str) -> Contents:
 
         torchtensors.collect(found, tree, archive.source, blob, byte_order=order)
     found.foreign = tuple(sorted(foreign))
+    if script:
+        frozen.name_constants(found, archive, root)
     return found
 
 

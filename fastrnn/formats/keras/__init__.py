@@ -1,7 +1,7 @@
 """Files of Keras 2 and 3: .keras, whole .h5 models, and weights alone (.weights.h5, .h5).
 
 Recurrent layers come under their names with torch's parameters, so that they load as torch's do;
-what their config says beside the weights is in Contents.said. A layer that the file describes as
+what their config says beside the weights is in Weights.said. A layer that the file describes as
 computing something else is among those skipped, by name and with the reason. Arrays of other layers
 come as Keras has them ("dense.kernel", or "dense.vars.0"), the optimizer's not at all.
 
@@ -12,6 +12,7 @@ come as Keras has them ("dense.kernel", or "dense.vars.0"), the optimizer's not 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -27,8 +28,12 @@ from fastrnn.formats.keras.stacks import Cells
 from fastrnn.formats.source import Budget, Source, shown
 from fastrnn.formats.ziparchive import ZipArchive
 
-__all__ = ["MAGIC", "contents", "contents_of_archive", "is_archive"]
+__all__ = ["MAGIC", "contents", "contents_of_archive", "is_archive", "said_by_caller"]
 
+_UNSAID = (
+    "is in a file of weights alone, which does not say how it computes: load the whole model, or "
+    'say it, as in load(..., keras_config={"activation": "tanh", "recurrent_activation": "sigmoid"})'
+)
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 _OPTIMIZER = ("optimizer/", "optimizer_weights/", "_optimizer/")
 
@@ -75,6 +80,27 @@ def contents(source: Source) -> Contents:
     model = jsontext.parse(text.encode("utf-8", "replace"), source.budget, "its model_config")
     layers = _by_name(config.layers(model), found)
     return _File("keras h5", tree, found, layers, source.budget).contents()
+
+
+def said_by_caller(said: Said | None, told: Mapping[str, Any], cell: str) -> Said:
+    """What a file of weights alone says of a stack of this cell, with what its caller is `told`.
+
+    Raises
+    ------
+    ValueError
+        It is a file that says so itself, or the caller says too little, or another cell.
+    """
+    if said is None or not said.unsaid:
+        raise ValueError("keras_config is given, and is for Keras's files of weights alone")
+    layer = config.of_weights_alone(told, cell)
+    if layer.refusal:
+        raise ValueError(f"keras_config {layer.refusal}")
+    options = {**layer.options, **said.options, "batch_first": layer.options["batch_first"]}
+    if cell == "GRU" and "reset_after" not in options:
+        raise ValueError("keras_config does not say reset_after, and no bias does")
+    if options.get("reset_after") != layer.options.get("reset_after", options.get("reset_after")):
+        raise ValueError("keras_config has another reset_after than the bias")
+    return Said(options, tuple(layer.notes))
 
 
 def _by_name(listed: list[Layer], found: dict[str, Cells]) -> dict[str, Layer]:
@@ -158,8 +184,8 @@ class _File:
             for part, shape in cell.parameters.items():
                 full, make = f"{name}.{part}{suffix}", partial(cell.parameter, part, self.budget)
                 found.add(full, Stored(full, arrays.made_dtype(cell.kernel.dtype), shape, make))
-        alone = "" if told or first.is_cudnns else first.name
-        found.said[name] = Said(options, tuple(told.notes) if told else (), alone)
+        unsaid = "" if told or first.is_cudnns else _UNSAID
+        found.weights.said[name] = Said(options, tuple(told.notes) if told else (), unsaid)
 
     def _plain_name(self, path: str) -> str:
         group = stacks.holder(path, self.layers)
@@ -176,7 +202,7 @@ class _File:
         return Stored(name, arrays.made_dtype(array.dtype), array.shape, make)
 
 
-def _check_as_told(told: config.Said, cells: Cells, first: Cell) -> None:
+def _check_as_told(told: config.LayerConfig, cells: Cells, first: Cell) -> None:
     """FormatError unless the arrays are those of the layer that the config describes."""
     there = {
         "cell": first.name,

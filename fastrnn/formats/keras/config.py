@@ -16,13 +16,14 @@ from fastrnn.formats.source import shown
 # class -> its cell here; CuDNN's have no options, and always these activations.
 CELLS = {"LSTM": "LSTM", "GRU": "GRU", "SimpleRNN": "RNN", "CuDNNLSTM": "LSTM", "CuDNNGRU": "GRU"}
 _CELL_CLASSES = {"LSTMCell": "LSTM", "GRUCell": "GRU", "SimpleRNNCell": "RNN"}
+_CLASSES = {"LSTM": "LSTM", "GRU": "GRU", "RNN": "SimpleRNN"}
 _OWN_MODULES = ("keras", "tf_keras", "tensorflow")
 _MAX_DEPTH = 32
 _HARD_SIGMOID = "clip(0.2 x + 0.5, 0, 1) in Keras 1 and 2, clip(x / 6 + 0.5, 0, 1) in Keras 3"
 
 
 @dataclass
-class Said:
+class LayerConfig:
     """What the file says of one layer.
 
     cell: "LSTM", "GRU" or "RNN"; None where it is refused.
@@ -48,7 +49,7 @@ class Layer:
 
     names: tuple[str, ...]
     group: str
-    said: Said | None
+    said: LayerConfig | None
 
 
 def layers(model: Any) -> list[Layer]:
@@ -61,24 +62,26 @@ def layers(model: Any) -> list[Layer]:
     return found
 
 
-def said(entry: Any) -> Said | None:
+def said(entry: Any) -> LayerConfig | None:
     """What the {"class_name", "config"} of a layer says; None where it is not recurrent."""
     name, config = _entry(entry)
     if name not in (*CELLS, "RNN", "Bidirectional", "TimeDistributed"):
         return None
     if not _is_kerass_own(entry):
-        return Said(refusal=f"is a class of its own named {shown(name)}")
+        return _refused(f"is a class of its own named {shown(name)}")
     if name == "Bidirectional":
         return _bidirectional(config)
     if name == "TimeDistributed":
         inner = said(config.get("layer"))
-        return inner and Said(refusal="is in a TimeDistributed, which gives it a fourth dimension")
+        return inner and LayerConfig(
+            refusal="is in a TimeDistributed, which gives it a fourth dimension"
+        )
     return _forward(name, config)
 
 
-def of_weights_alone(config: Mapping[str, Any], cell: str) -> Said:
+def of_weights_alone(config: Mapping[str, Any], cell: str) -> LayerConfig:
     """What a caller says of a layer, in the words of its config, where a file does not."""
-    return _forward({"RNN": "SimpleRNN"}.get(cell, cell), {"units": 1, **config})
+    return _forward(_CLASSES[cell], {"units": 1, **config})
 
 
 def _walk(model: Any, names: tuple[str, ...], group: str, depth: int) -> Iterator[Layer]:
@@ -134,38 +137,38 @@ def _masks(entry: Any, depth: int) -> bool:
     return any(_masks(inner, depth + 1) for inner in entries)
 
 
-def _bidirectional(config: Any) -> Said:
+def _bidirectional(config: Any) -> LayerConfig:
     forward = said(config.get("layer"))
     if forward is None or forward.refusal:
-        return forward or Said(refusal="is Bidirectional around another layer")
+        return forward or _refused("is Bidirectional around another layer")
     if config.get("merge_mode", "concat") != "concat":
         merge = config.get("merge_mode")
-        return Said(refusal=f"has merge_mode={shown(merge)}, expected 'concat'")
+        return _refused(f"has merge_mode={shown(merge)}, expected 'concat'")
     backward = config.get("backward_layer")
     if backward is not None:
         _, inner = _entry(backward)
         if not isinstance(inner, dict) or inner.get("go_backwards") is not True:
-            return Said(refusal="has a backward_layer that does not go backwards")
+            return _refused("has a backward_layer that does not go backwards")
         told = said({**backward, "config": {**inner, "go_backwards": False}})
         if told is None or told.refusal:
-            return told or Said(refusal="has a backward_layer of another kind")
+            return told or _refused("has a backward_layer of another kind")
         same = ("cell", "units", "layers", "options")
         if any(getattr(told, name) != getattr(forward, name) for name in same):
-            return Said(refusal="has two directions that are not alike")
+            return _refused("has two directions that are not alike")
     forward.bidirectional = True
     return forward
 
 
-def _forward(name: str, config: Any) -> Said:
+def _forward(name: str, config: Any) -> LayerConfig:
     """A layer of one direction."""
     if not isinstance(config, dict):
-        return Said(refusal="has no config")
+        return _refused("has no config")
     if config.get("go_backwards", False) is not False:
-        return Said(refusal="has go_backwards=True: its steps are in reverse order")
+        return _refused("has go_backwards=True: its steps are in reverse order")
     told = _stacked(config.get("cell")) if name == "RNN" else _cell(name, config)
     time_major = config.get("time_major", False)
     if time_major not in (True, False):
-        return Said(refusal=f"has time_major={shown(time_major)}, expected true or false")
+        return _refused(f"has time_major={shown(time_major)}, expected true or false")
     told.options["batch_first"] = not time_major
     if config.get("stateful"):
         told.notes.append("stateful: keep the state with a stream")
@@ -174,22 +177,20 @@ def _forward(name: str, config: Any) -> Said:
     return told
 
 
-def _stacked(cell: Any) -> Said:
+def _stacked(cell: Any) -> LayerConfig:
     """RNN(cell) and RNN([cell, cell...])."""
     name, config = _entry(cell)
     cells = (
         config.get("cells") if name == "StackedRNNCells" and isinstance(config, dict) else [cell]
     )
     if not isinstance(cells, list) or not 0 < len(cells) <= 1000:
-        return Said(refusal="has cells that are not a list")
+        return _refused("has cells that are not a list")
     told = []
     for entry in cells:
         inner, own = _entry(entry)
         if inner not in _CELL_CLASSES or not isinstance(own, dict) or not _is_kerass_own(entry):
-            return Said(refusal=f"has a cell of class {shown(inner)}, expected one of Keras's own")
-        told.append(
-            _cell({"RNN": "SimpleRNN"}.get(_CELL_CLASSES[inner], _CELL_CLASSES[inner]), own)
-        )
+            return LayerConfig(refusal=f"has a cell of class {shown(inner)}, expected Keras's own")
+        told.append(_cell(_CLASSES[_CELL_CLASSES[inner]], own))
     for other in told:
         if other.refusal:
             return other
@@ -198,16 +199,18 @@ def _stacked(cell: Any) -> Said:
             told[0].units,
             told[0].options,
         ):
-            return Said(refusal="stacks cells that are not alike")
+            return _refused("stacks cells that are not alike")
     told[0].layers = len(told)
     return told[0]
 
 
-def _cell(name: str, config: dict[str, Any]) -> Said:
-    told = Said(cell=CELLS[name])
+def _cell(name: str, config: dict[str, Any]) -> LayerConfig:
+    told = LayerConfig(cell=CELLS[name])
     units = config.get("units")
     if type(units) is not int or not 0 < units < 1 << 31:
-        return Said(refusal=f"has units={shown(units)}, expected a number (Keras 1 is not read)")
+        return LayerConfig(
+            refusal=f"has units={shown(units)}, expected a number (Keras 1 is not read)"
+        )
     told.units = units
     if name.startswith("CuDNN"):
         told.options |= {"reset_after": True} if name == "CuDNNGRU" else {}
@@ -215,18 +218,20 @@ def _cell(name: str, config: dict[str, Any]) -> Said:
     activation = _activation(config, "activation")
     if name == "SimpleRNN":
         if activation not in ("tanh", "relu"):
-            return _refused("activation", activation, "tanh or relu")
+            return _another("activation", activation, "tanh or relu")
         told.options["nonlinearity"] = activation
         return told
     if activation != "tanh":
-        return _refused("activation", activation, "tanh")
+        return _another("activation", activation, "tanh")
     recurrent = _activation(config, "recurrent_activation")
     if recurrent != "sigmoid":
-        return _refused("recurrent_activation", recurrent, "sigmoid")
+        return _another("recurrent_activation", recurrent, "sigmoid")
     reset_after = config.get("reset_after")
     if name == "GRU" and reset_after is not None:
         if reset_after not in (True, False):
-            return Said(refusal=f"has reset_after={shown(reset_after)}, expected true or false")
+            return LayerConfig(
+                refusal=f"has reset_after={shown(reset_after)}, expected true or false"
+            )
         told.options["reset_after"] = reset_after
     return told
 
@@ -237,8 +242,10 @@ def _activation(config: dict[str, Any], key: str) -> object:
     return "a function or layer of its own" if isinstance(value, dict) else value
 
 
-def _refused(key: str, value: object, expected: str) -> Said:
+def _refused(key: str, value: object, expected: str) -> LayerConfig:
     if value is None:
-        return Said(refusal=f"does not say its {key}, expected {expected}")
+        return _refused(f"does not say its {key}, expected {expected}")
     which = f", which is {_HARD_SIGMOID}" if value == "hard_sigmoid" else ""
-    return Said(refusal=f"has {key}={shown(value)}{which}; what is computed here is {expected}")
+    return LayerConfig(
+        refusal=f"has {key}={shown(value)}{which}; what is computed here is {expected}"
+    )

@@ -214,7 +214,7 @@ def test_other_files_are_refused_by_what_they_are(data, words, tmp_path):
 
 def test_other_archives_are_refused_by_what_they_hold(tmp_path):
     path = tmp_path / "model.zip"
-    for name, words in [("a/model.json", "1.4"), ("model.weights.h5", "Keras"), ("x.txt", "x.txt")]:
+    for name, words in [("a/model.json", "1.4"), ("x.txt", "has 'x.txt'")]:
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr(name, b"")
         with pytest.raises(FormatError, match=words):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -118,7 +117,7 @@ def _left(found: Contents, stacks: list[FoundStack]) -> list[str]:
 def _as_json(path: str, found: Contents, stacks: list[FoundStack]) -> dict[str, Any]:
     return {
         "file": path,
-        "bytes": os.stat(path).st_size,
+        "bytes": found.nbytes,
         "format": found.format,
         "values": _values(found.weights),
         "stacks": [stack_as_json(stack) for stack in stacks],
@@ -147,7 +146,7 @@ def stack_as_json(stack: FoundStack) -> dict[str, Any]:
 
 
 def _print(path: str, found: Contents, stacks: list[FoundStack]) -> None:
-    say(f"{path}: {found.format}, {size(os.stat(path).st_size)}")
+    say(f"{path}: {found.format}, {size(found.nbytes)}")
     say(f"{plural(len(found.weights), 'tensor')}, {plural(_values(found.weights), 'value')}")
     say()
     if stacks:

@@ -94,6 +94,7 @@ def opened(path: Readable) -> Iterator[Contents]:
                 where = shards.index_in(where) or where
         with source_of(where) as source:
             found = dispatch.contents(source, member)
+            found.nbytes = source.size + source.nbytes_of_others
             if isinstance(where, str):
                 found = shards.with_its_others(found, where, dispatch.parsed)
             if not found.weights:
@@ -112,5 +113,6 @@ def _nothing(found: Contents) -> str:
             words[-1] += f" (and {len(found.skipped) - 1} more)"
     if found.foreign:
         words.append(f"it refers to {', '.join(found.foreign[:5])}")
-    words.append("save weights with torch.save(model.state_dict(), path)")
+    if not found.format.startswith("keras"):
+        words.append("save weights with torch.save(model.state_dict(), path)")
     return "; ".join(words)

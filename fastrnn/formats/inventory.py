@@ -143,12 +143,14 @@ class Contents:
     foreign: the sorted names of classes and functions that its pickle refers to and that mean
         nothing here ("mypkg.models.Net"). They were neither imported nor called.
     skipped: the tensors that could not be read, by name, and why ("is sparse: ...").
+    nbytes: the size of the file; of a model in several files, of all.
     """
 
     format: str
     weights: Weights
     foreign: tuple[str, ...] = ()
     skipped: dict[str, str] = field(default_factory=dict)
+    nbytes: int = 0
 
     def add(self, name: str, found: Stored | str) -> None:
         """Add tensor `name`, or why it cannot be read; a name that two tensors have is neither's.

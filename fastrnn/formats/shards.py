@@ -72,6 +72,7 @@ def contents(index: dict[str, Any], source: Source, read: ReadFile) -> Contents:
             raise FormatError(f"{file}: {error}") from None
         formats[held.format] = None
         source.budget.grow(part.size)
+        source.nbytes_of_others += part.size
         found.add_all(held)
     found.format = f"{', '.join(formats)} in {len(files)} files"
     return found
@@ -88,14 +89,12 @@ def with_its_others(held: Contents, path: str, parse: Callable[[Source], Any]) -
         return held
     index = os.path.join(os.path.dirname(path), f"{match['stem']}{match['suffix']}{_INDEX}")
     whole = f"file {int(match['number'])} of the {int(match['count'])} of a model"
-    parsed = None
+    parsed: Any = None
     if os.path.isfile(index):
         with source_of(index) as source:
             parsed = parse(source)
     if not is_index(parsed):
-        held.add_object(
-            "", f"is {whole}, and their index is not beside it: load that, or the folder with all"
-        )
+        held.add_object("", f"is {whole}, and no index that is beside it says what else there is")
         return held
     file = os.path.basename(path)
     others = {

@@ -108,7 +108,7 @@ class Source:
         self, file: BinaryIO, size: int, budget: Budget | None = None, path: str = ""
     ) -> None:
         self.file, self.size, self.path = file, size, path
-        self.others = ExitStack()
+        self.others, self.nbytes_of_others = ExitStack(), 0
         self.budget = Budget(size) if budget is None else budget
 
     def part(self, start: int, size: int) -> Source:

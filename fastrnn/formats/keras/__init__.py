@@ -32,7 +32,7 @@ __all__ = ["MAGIC", "contents", "contents_of_archive", "is_archive", "said_by_ca
 
 _UNSAID = (
     "is in a file of weights alone, which does not say how it computes: load the whole model, or "
-    'say it, as in load(..., keras_config={"activation": "tanh", "recurrent_activation": "sigmoid"})'
+    'say it, as keras_config={"activation": "tanh", "recurrent_activation": "sigmoid"} of load'
 )
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 _OPTIMIZER = ("optimizer/", "optimizer_weights/", "_optimizer/")

@@ -242,10 +242,12 @@ def _activation(config: dict[str, Any], key: str) -> object:
     return "a function or layer of its own" if isinstance(value, dict) else value
 
 
-def _refused(key: str, value: object, expected: str) -> LayerConfig:
+def _another(key: str, value: object, expected: str) -> LayerConfig:
     if value is None:
         return _refused(f"does not say its {key}, expected {expected}")
     which = f", which is {_HARD_SIGMOID}" if value == "hard_sigmoid" else ""
-    return LayerConfig(
-        refusal=f"has {key}={shown(value)}{which}; what is computed here is {expected}"
-    )
+    return _refused(f"has {key}={shown(value)}{which}; what is computed here is {expected}")
+
+
+def _refused(reason: str) -> LayerConfig:
+    return LayerConfig(refusal=reason)

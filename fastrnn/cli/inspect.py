@@ -49,7 +49,7 @@ def add_parser(subparsers: Any) -> None:
         "can load, foreign objects by name, and tensors that could not be read, with the reason.",
         epilog="Exit code 0: at least one stack can be loaded; 1: none.",
     )
-    parser.add_argument("file", metavar="FILE", help=".pt/.pth, TorchScript, .safetensors or .npz")
+    parser.add_argument("file", metavar="FILE", help="weights, as fastrnn.load takes them")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
 
@@ -142,6 +142,7 @@ def stack_as_json(stack: FoundStack) -> dict[str, Any]:
         "parameters": stack.config.parameters,
         "bytes": stack.config.parameters * stack.dtype.itemsize,
         **({"folded": stack.weights.folded} if stack.weights.folded else {}),
+        **({"said": list(stack.weights.said.in_words)} if stack.weights.said else {}),
     }
 
 
@@ -180,6 +181,8 @@ def _stack_rows(stack: FoundStack) -> list[tuple[str, str]]:
     rows = [(stack.title, sizes)]
     if stack.weights.folded:
         rows.append(("", f"folded: {told(stack.weights.folded)}"))
+    if stack.weights.said:
+        rows += [("", words) for words in stack.weights.said.in_words]
     return rows
 
 

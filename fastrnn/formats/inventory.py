@@ -69,6 +69,13 @@ class Said:
     notes: tuple[str, ...] = ()
     unsaid: str = ""
 
+    @property
+    def in_words(self) -> tuple[str, ...]:
+        """What a person has to know of it, in lines."""
+        options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+        said = (f"the file says: {options}",) if options else ()
+        return (*said, *self.notes, *((self.unsaid,) if self.unsaid else ()))
+
     def completed(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The options `given` by a caller, with those of the file.
 

@@ -24,7 +24,7 @@ import tf_keras
 from tf_keras.src.saving.legacy.hdf5_format import _convert_rnn_weights
 
 FOLDER = Path(__file__).parent / "cases" / "keras"
-T, I = 6, 3
+STEPS, INPUTS = 6, 3
 
 
 def layers_of(K) -> dict[str, object]:
@@ -57,13 +57,13 @@ def refused_of(K) -> dict[str, object]:
 
 
 def model_of(K, named: dict[str, object], nested: bool):
-    x = K.Input((T, I), name="x")
+    x = K.Input((STEPS, INPUTS), name="x")
     outputs = {
-        name: layer(K.layers.Reshape((T, I, 1))(x) if name == "conv" else x)
+        name: layer(K.layers.Reshape((STEPS, INPUTS, 1))(x) if name == "conv" else x)
         for name, layer in named.items()
     }
     if nested:
-        inner = [K.Input((T, I)), K.layers.LSTM(2, return_sequences=True, name="inner")]
+        inner = [K.Input((STEPS, INPUTS)), K.layers.LSTM(2, return_sequences=True, name="inner")]
         sub = K.Sequential([*inner, K.layers.Dense(2, name="dense")], name="sub")
         outputs["sub"] = sub(x)
         return K.Model(x, outputs), K.Model(x, sub.layers[0](x))
@@ -86,15 +86,15 @@ def cudnn_file(model, path: Path) -> None:
             target.units, target.reset_after = layer.units, True
             weights = _convert_rnn_weights(target, layer.get_weights())
             group = file["model_weights"][layer.name]
-            names = [name for name in group.attrs["weight_names"]]
-            for name, array in zip(names, weights):
+            names = list(group.attrs["weight_names"])
+            for name, array in zip(names, weights, strict=True):
                 del group[name]
                 group[name] = array
         file.attrs["model_config"] = json.dumps(config)
 
 
 def main() -> None:
-    x = np.random.default_rng(0).standard_normal((2, T, I)).astype(np.float32)
+    x = np.random.default_rng(0).standard_normal((2, STEPS, INPUTS)).astype(np.float32)
     expected: dict[str, np.ndarray] = {"x": x}
     with tempfile.TemporaryDirectory() as folder:
         where = Path(folder)
@@ -116,24 +116,27 @@ def main() -> None:
         cudnn_file(model, where / "cudnn.h5")
         expected |= {f"cudnn/{layer}": y for layer, y in model.predict(x, verbose=0).items()}
 
-        i = tf_keras.Input((T, 1), name="x")
+        i = tf_keras.Input((STEPS, 1), name="x")
         y = tf_keras.layers.Masking()(i)
         y = tf_keras.layers.LSTM(2, stateful=False, name="masked")(y)
         tf_keras.Model(i, y).save(where / "masked.h5")
 
-        x16 = keras.Input((T, I), name="x")
+        x16 = keras.Input((STEPS, INPUTS), name="x")
         policy = keras.layers.GRU(
             2, dtype="bfloat16", recurrent_initializer="glorot_uniform", name="gru"
         )
         model = keras.Model(x16, policy(x16))
         model.save(where / "bfloat16.keras")
         weights = [np.asarray(w, np.float32) for w in policy.get_weights()]
-        expected |= {f"bfloat16/{n}": w for n, w in zip(("kernel", "recurrent", "bias"), weights)}
+        parts = zip(("kernel", "recurrent", "bias"), weights, strict=True)
+        expected |= {f"bfloat16/{part}": array for part, array in parts}
 
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted(where.iterdir()):
-                archive.writestr(zipfile.ZipInfo(path.name), path.read_bytes(), zipfile.ZIP_DEFLATED)
+                archive.writestr(
+                    zipfile.ZipInfo(path.name), path.read_bytes(), zipfile.ZIP_DEFLATED
+                )
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / "files.zip").write_bytes(buffer.getvalue())
     np.savez_compressed(FOLDER / "expected.npz", **expected)

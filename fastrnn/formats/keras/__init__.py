@@ -48,14 +48,12 @@ def contents_of_archive(archive: ZipArchive) -> Contents:
     budget = archive.source.budget
     model = jsontext.parse(archive.read(_CONFIG), budget, f"its {_CONFIG}")
     tree = hdf5.read(archive.member(_WEIGHTS))
-    layers = {layer.group: layer for layer in config.layers(model)}
-    for group, layer in layers.items():
-        name = tree.texts.get((f"{group}/vars", "name"), layer.names[-1])
-        if name != layer.names[-1]:
-            raise FormatError(
-                f"its weights have layer {shown(name)} where its config has "
-                f"{shown(layer.names[-1])}"
-            )
+    # Keras 3 writes a layer's name in its group: where it is another, the config is of others.
+    layers = {
+        layer.group: layer
+        for layer in config.layers(model)
+        if tree.texts.get((f"{layer.group}/vars", "name"), layer.names[-1]) == layer.names[-1]
+    }
     return _File("keras", tree, stacks.in_store(tree), layers, budget).contents()
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 def load(
     path: Readable,
     prefix: str = "",
+    *,
     keras_config: Mapping[str, Any] | None = None,
     **options: Unpack[LayerOptions],
 ) -> Any:

@@ -9,10 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import reference
 
+import fastrnn
+from fastrnn import formats
 from fastrnn.errors import FormatError
 from fastrnn.formats import hdf5
 from fastrnn.formats.source import Source
+from fastrnn.layers.weights import StackConfig
 
 h5py = pytest.importorskip("h5py")
 
@@ -185,6 +189,18 @@ LEADS_AWAY = {
 def test_what_leads_out_of_the_file_or_is_not_there_is_not_followed(kind, tmp_path):
     fill, words = LEADS_AWAY[kind]
     assert words in unread(fill, tmp_path)
+
+
+def test_a_state_dict_in_hdf5_is_read_as_one(rng):
+    weights = reference.random_weights(StackConfig("LSTM", 3, 4, 2), rng)
+
+    def fill(h5):
+        for name, array in weights.items():
+            h5[f"encoder.lstm.{name}"] = array
+
+    data = written(fill)
+    assert formats.contents(data).format == "hdf5"
+    assert fastrnn.load(data, "lstm").num_layers == 2
 
 
 def test_an_object_that_is_linked_twice_is_read_once(tmp_path):

@@ -97,6 +97,32 @@ def test_an_optimizers_state_is_no_model():
         fastrnn.read(alone)
 
 
+def test_what_stable_baselines3_saves(torch):
+    """policy.pth, its optimizer after a step, and variables, of which there may be none."""
+    policy = torch.nn.ModuleDict({"lstm_actor": torch.nn.LSTM(3, 4), "head": torch.nn.Linear(4, 2)})
+    optimizer = torch.optim.Adam(policy.parameters())
+    policy["lstm_actor"](torch.ones(2, 3))[0].sum().backward()
+    optimizer.step()
+
+    def saved(value) -> bytes:
+        file = io.BytesIO()
+        torch.save(value, file)
+        return file.getvalue()
+
+    data = zipped(
+        {
+            "data": b'{"policy_class": "MlpLstmPolicy"}',
+            "pytorch_variables.pth": saved({}),
+            "policy.pth": saved(policy.state_dict()),
+            "policy.optimizer.pth": saved(optimizer.state_dict()),
+            "_stable_baselines3_version": b"2.3.0",
+        }
+    )
+    x = torch.ones(5, 1, 3)
+    want = policy["lstm_actor"](x)[0].detach().numpy()
+    np.testing.assert_allclose(fastrnn.load(data, "lstm_actor")(x.numpy())[0], want, atol=1e-6)
+
+
 def test_a_file_of_that_name_goes_first(tmp_path):
     path = tmp_path / "a::b.safetensors"
     path.write_bytes(weights_file())

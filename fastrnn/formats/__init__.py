@@ -95,8 +95,7 @@ def opened(path: Readable) -> Iterator[Contents]:
         with source_of(where) as source:
             found = dispatch.contents(source, member)
             found.nbytes = source.size + source.nbytes_of_others
-            if isinstance(where, str):
-                found = shards.with_its_others(found, where, dispatch.parsed)
+            shards.add_others(found, title(where), dispatch.parsed)
             if not found.weights:
                 raise FormatError(_nothing(found))
             yield found

@@ -144,7 +144,7 @@ class Contents:
     """What a file holds.
 
     format: "torch zip", "torch legacy", "torchscript", "torch export", "pickle", "safetensors",
-        "npz", "json", "keras", "keras h5" or "keras weights", and what is around it.
+        "npz", "json", "keras", "keras h5", "keras weights" or "hdf5", and what is around it.
     weights: every readable tensor by its name, in the order of the file: an array, or a Stored
         while the file is open. Names that share memory in the file (tied weights) share one.
     foreign: the sorted names of classes and functions that its pickle refers to and that mean

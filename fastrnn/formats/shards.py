@@ -78,15 +78,15 @@ def contents(index: dict[str, Any], source: Source, read: ReadFile) -> Contents:
     return found
 
 
-def with_its_others(held: Contents, path: str, parse: Callable[[Source], Any]) -> Contents:
-    """What the file at `path` holds; of a shard, what it lacks too.
+def add_others(held: Contents, path: str, parse: Callable[[Source], Any]) -> None:
+    """Add to what the file at `path` holds, if it is a shard, what the others do.
 
     Where the index is beside it, the tensors of the other shards are among those skipped. Where it
     is not, nobody knows what is missing: no stack is made of it.
     """
     match = _SHARD.fullmatch(os.path.basename(path))
     if match is None or int(match["count"]) < 2:
-        return held
+        return
     index = os.path.join(os.path.dirname(path), f"{match['stem']}{match['suffix']}{_INDEX}")
     whole = f"file {int(match['number'])} of the {int(match['count'])} of a model"
     parsed: Any = None
@@ -95,7 +95,7 @@ def with_its_others(held: Contents, path: str, parse: Callable[[Source], Any]) -
             parsed = parse(source)
     if not is_index(parsed):
         held.add_object("", f"is {whole}, and no index that is beside it says what else there is")
-        return held
+        return
     file = os.path.basename(path)
     others = {
         name: f"is in {place}, this is {whole}: load {os.path.basename(index)}"
@@ -105,7 +105,6 @@ def with_its_others(held: Contents, path: str, parse: Callable[[Source], Any]) -
     }
     for name, why in others.items():
         held.add(name, why)
-    return held
 
 
 def _files(index: dict[str, Any]) -> dict[str, list[str]]:

@@ -35,7 +35,7 @@ _UNSAID = (
     'say it, as keras_config={"activation": "tanh", "recurrent_activation": "sigmoid"} of load'
 )
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
-_OPTIMIZER = ("optimizer/", "optimizer_weights/", "_optimizer/")
+_OF_TRAINING = ("optimizer/", "_optimizer/", "optimizer_weights/", "metrics/")
 
 
 def is_archive(archive: ZipArchive) -> bool:
@@ -58,7 +58,7 @@ def contents_of_archive(archive: ZipArchive) -> Contents:
 
 
 def contents(source: Source) -> Contents:
-    """What an .h5 file of Keras holds.
+    """What an .h5 file of Keras holds, or any HDF5 file of arrays.
 
     Raises
     ------
@@ -74,7 +74,9 @@ def contents(source: Source) -> Contents:
     tree = stacks.without_root(tree, "model_weights/")
     found = stacks.by_name(tree)
     if text is None:
-        return _File("keras weights", tree, found, {}, source.budget).contents()
+        return _File(
+            "keras weights" if found else "hdf5", tree, found, {}, source.budget
+        ).contents()
     model = jsontext.parse(text.encode("utf-8", "replace"), source.budget, "its model_config")
     layers = _by_name(config.layers(model), found)
     return _File("keras h5", tree, found, layers, source.budget).contents()
@@ -143,7 +145,7 @@ class _File:
                     found.add(f"{self._name(key)}.weight_ih_l0", str(error))
         of_cells = set[str]().union(*(cells.paths for cells in self.cells.values()))
         for path, stored in self.tree.arrays.items():
-            if not (path.startswith(_OPTIMIZER) or path in of_cells):
+            if not (path.startswith(_OF_TRAINING) or path in of_cells):
                 name = self._plain_name(path)
                 found.add(name, self._plain(name, stored))
         return found
@@ -188,8 +190,8 @@ class _File:
     def _plain_name(self, path: str) -> str:
         group = stacks.holder(path, self.layers)
         rest = path.removeprefix(group).strip("/").split("/")
-        if group and rest[0] == group and len(rest) > 1:
-            del rest[0]
+        if group in rest[:-1]:  # a layer's group and its variables' names both begin with its name
+            rest = rest[rest.index(group) + 1 :]
         rest[-1] = stacks.variable(rest[-1])
         return ".".join([self._name(group), *rest] if group else rest)
 

@@ -521,7 +521,7 @@ def entry(dtype: object = "F32", shape: object = (1,), offsets: object = (0, 4))
         (safetensors(entry(shape=[2]), bytes(4)), "tensor 'a' has 4 bytes, expected 8"),
         (safetensors(entry(shape=[2**62, 2**62]), bytes(4)), "impossible shape"),
         (safetensors(entry(shape=[1] * 33), bytes(4)), "at most 32"),
-        (safetensors(entry(dtype="F8_E4M3", shape=[4]), bytes(4)), "element type 'F8_E4M3'"),
+        (safetensors(entry(dtype="F8_E8M0", shape=[4]), bytes(4)), "element type 'F8_E8M0'"),
         (safetensors({}), "no readable tensor"),
         (safetensors({"__metadata__": {"a": "b"}}), "no readable tensor"),
         (safetensors({**entry(), "b": entry()["a"]}, bytes(4)), "expected it to start at 4"),
@@ -537,12 +537,14 @@ def test_safetensors_headers_are_not_believed(data, words, tmp_path):
 def test_safetensors_types_and_special_values_are_read(tmp_path):
     bf16 = {"dtype": "BF16", "shape": [2, 2], "data_offsets": [0, 8]}
     f8 = {"dtype": "F8_E5M2", "shape": [3], "data_offsets": [8, 11]}
-    data = struct.pack("<4H", 0x3F80, 0xC000, 0x7FC0, 0xFF80) + bytes(3)
-    head = {"__metadata__": {"format": "pt"}, "a": bf16, "b": f8}
+    e8m0 = {"dtype": "F8_E8M0", "shape": [1], "data_offsets": [11, 12]}
+    data = struct.pack("<4H4B", 0x3F80, 0xC000, 0x7FC0, 0xFF80, 0x3C, 0xC0, 0x7C, 0)
+    head = {"__metadata__": {"format": "pt"}, "a": bf16, "c": f8, "b": e8m0}
     (tmp_path / "a.safetensors").write_bytes(safetensors(head, data))
     found = formats.contents(tmp_path / "a.safetensors")
     assert found.weights["a"].dtype == np.float32
     np.testing.assert_array_equal(found.weights["a"], [[1, -2], [math.nan, -math.inf]])
+    np.testing.assert_array_equal(found.weights["c"], np.float32([1, -2, math.inf]))
     assert list(found.skipped) == ["b"]
 
 

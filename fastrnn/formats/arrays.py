@@ -40,8 +40,8 @@ ELEMENTS: dict[str, tuple[str, int]] = {
     "float8_e5m2fnuz": ("u1", 1),
 }
 
-# Bits of the fraction and bias of the exponent, for floats of 8 bits (arXiv:2209.05433, the last two
-# arXiv:2206.02915).
+# Bits of the fraction and bias of the exponent, for floats of 8 bits (arXiv:2209.05433, and the
+# last two arXiv:2206.02915).
 _FLOAT8 = {
     "float8_e4m3fn": (3, 7),
     "float8_e5m2": (2, 15),

@@ -66,9 +66,11 @@ def transformed(transform, sizes=(5, 6, 2), names=("weight_ih_l0", "weight_hh_l1
             last = part.rsplit(".", 1)[-1]
             if name in part and not last.endswith(("_mask", "_u", "_v", "_raw")):
                 module.state_dict()[part].mul_(1.25)
-    module.eval()
-    for hook in module._forward_pre_hooks.values():
-        hook(module, None)
+    with torch.no_grad():
+        for train in (True, False):
+            module.train(train)
+            for hook in module._forward_pre_hooks.values():
+                hook(module, None)
     for name, value in effective.items():
         plain.state_dict()[name].copy_(value())
     return module, plain.eval()

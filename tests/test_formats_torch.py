@@ -71,6 +71,21 @@ def test_bfloat16_is_widened_exactly(tmp_path):
 
 
 @form
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz],
+    ids=str,
+)
+def test_floats_of_8_bits_are_widened_exactly(dtype, form, tmp_path):
+    every = torch.arange(256, dtype=torch.uint8).view(dtype)
+    got = saved({"x": every.reshape(16, 16)}, tmp_path / "a.pt", form).weights["x"]
+    np.testing.assert_array_equal(got, every.float().reshape(16, 16).numpy())
+    assert np.array_equal(
+        np.signbit(got[got == 0]), np.signbit(every.float().numpy()[got.ravel() == 0])
+    )
+
+
+@form
 @settings(max_examples=60)
 @given(data=st.data())
 def test_views_of_storages(form, data, tmp_path_factory):
@@ -165,7 +180,7 @@ def test_parameters_and_a_lone_tensor(form, tmp_path):
         (lambda: torch.eye(2).to_sparse_csr(), "sparse"),
         (lambda: torch.ones(2, device="meta"), "meta"),
         (lambda: torch._neg_view(torch.ones(2)), "neg bit"),
-        (lambda: torch.ones(2).to(torch.float8_e4m3fn), "float8_e4m3fn"),
+        (lambda: torch.ones(2).to(torch.float8_e8m0fnu), "float8_e8m0fnu"),
     ],
 )
 @pytest.mark.filterwarnings("ignore")

@@ -141,7 +141,7 @@ def edited(data: bytes, edit) -> bytes:
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (lambda p: p["tensor_meta"].update(dtype=29), "ScalarType 29"),
+        (lambda p: p["tensor_meta"].update(dtype=33), "ScalarType 33"),
         (lambda p: p["tensor_meta"].update(layout=1), "is sparse"),
         (lambda p: p.update(path_name="../x"), "has no record"),
         (lambda p: p.update(path_name=3), "does not describe weights"),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastrnn.cli.output import NO, OK, plural, say, say_json, say_table, size
-from fastrnn.formats import Contents, opened
+from fastrnn.formats import Contents, Stored, opened
 from fastrnn.layers.statedict import StackWeights, StateDict, told
 from fastrnn.layers.weights import StackConfig, check_values, common_dtype
 
@@ -58,8 +58,12 @@ def run(args: argparse.Namespace) -> int:
     """Print what `args.file` holds; NO if no stack in it can be loaded."""
     with opened(args.file) as found:
         state = StateDict(found.weights)
-        stacks = [_checked(stack) for stack in find_stacks(state, state.prefixes)]
-        _read_rest(found, stacks)
+        read: set[int] = set()
+        stacks = [_checked(stack, read) for stack in find_stacks(state, state.prefixes)]
+        for stored in found.weights.values():  # so that a file that is damaged is refused
+            if id(stored) not in read:
+                read.add(id(stored))
+                stored.array()
         if args.json:
             say_json(_as_json(args.file, found, stacks))
         else:
@@ -82,30 +86,23 @@ def _find(state: StateDict, prefix: str) -> FoundStack:
         return FoundStack(prefix, None, str(error))
 
 
-def _checked(stack: FoundStack) -> FoundStack:
-    """The stack, or its problem if its values are not finite numbers."""
+def _checked(stack: FoundStack, read: set[int]) -> FoundStack:
+    """The stack, or its problem if its values are not finite numbers.
+
+    Tensors whose ids are in `read` are known to be; those that are read are added.
+    """
     if stack.weights is None or stack.dtype is None:
         return stack
     where = f"{stack.prefix}." if stack.prefix else ""
     try:
-        check_values(stack.weights.parameters, stack.dtype, where)
+        for name, value in stack.weights.parameters.items():
+            if id(value) not in read:
+                check_values({name: value}, stack.dtype, where)
+                if isinstance(value, Stored):
+                    read.add(id(value))
     except (ValueError, TypeError) as error:
         return FoundStack(stack.prefix, None, str(error))
     return stack
-
-
-def _read_rest(found: Contents, stacks: list[FoundStack]) -> None:
-    """Read every tensor that no stack has read, so that a damaged file is refused."""
-    read = {
-        id(value)
-        for stack in stacks
-        if stack.weights
-        for value in stack.weights.parameters.values()
-    }
-    for stored in found.weights.values():
-        if id(stored) not in read:
-            read.add(id(stored))
-            stored.array()
 
 
 def _left(found: Contents, stacks: list[FoundStack]) -> list[str]:

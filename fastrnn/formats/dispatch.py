@@ -128,7 +128,7 @@ def _of_member(source: Source) -> Contents:
 
 
 def _of_record(archive: ZipArchive, name: str) -> Contents:
-    return _of_member(archive.member(name))
+    return _of_member(archive.member(name, unchecked=True))
 
 
 def _records(archive: ZipArchive) -> dict[str, Member]:

@@ -33,6 +33,10 @@ _MARKS = (
     (0, b"7z\xbc\xaf", "is compressed (7-Zip): unpack it first"),
     (0, b"PK\5\6", f"is an empty zip archive, {_EXPECTED}"),
 )
+# A dict, list, tuple or object, or an int as torch.save puts first, by pickles without a mark.
+_OLD_PICKLE = re.compile(
+    rb"(\((dp|lp|d|l|c\w|i\w)|[}\])]q|\(?[}\]]|L\d+L?\n|ccollections\n|c?copy_reg\n|cnumpy|ctorch)"
+)
 _WEB_PAGE = re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE)
 _ONNX = re.compile(rb"\x08[\x01-\x20][\x12\x1a\x22\x28\x32\x3a\x42]")
 
@@ -43,11 +47,21 @@ def describe(head: bytes) -> str:
     """What a file that starts with `head` (HEAD bytes, or the whole file) seems to be."""
     if not head:
         return f"is empty, {_EXPECTED}"
+    if head.startswith(b"\x93NUMPY") and b"'|O'" in head:
+        return (
+            "is a Python object (a dict of arrays?) that numpy.save pickled: get it by "
+            "numpy.load(path, allow_pickle=True).item() and use numpy.savez(path, **weights)"
+        )
     for offset, mark, words in _MARKS:
         if head[offset : offset + len(mark)] == mark:
             return words
     if _WEB_PAGE.match(head):
         return "is a web page, not the file itself: the download went wrong"
+    if _OLD_PICKLE.match(head):
+        return (
+            "seems to be a pickle of protocol 0 or 1, expected protocol 2 to 5: load it with "
+            "Python and save it again"
+        )
     if _ONNX.match(head):
         return f"seems to be an ONNX model, {_EXPECTED}"
     if _is_text(head):

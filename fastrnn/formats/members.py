@@ -1,7 +1,8 @@
 """The files inside a container (a zip or a tar archive), and which of them is the one meant.
 
 One level is followed: an archive inside an archive is read only where it is itself a format of
-weights, as every file of torch.save is.
+weights, as every file of torch.save is. A member that is compressed is held in memory, within the
+budget of the file around it; of one that is not, what is asked for is read from the file.
 """
 
 from __future__ import annotations

@@ -39,6 +39,10 @@ _DTYPES = {
     12: "bool",
     13: "bfloat16",
     28: "uint16",
+    29: "float8_e4m3fn",
+    30: "float8_e5m2",
+    31: "float8_e4m3fnuz",
+    32: "float8_e5m2fnuz",
     34: "uint32",
     35: "uint64",
 }
@@ -137,7 +141,7 @@ class _Payloads:
 
     def _read(self, record: str, view: View) -> np.ndarray:
         if record not in self.blobs:
-            self.blobs[record] = self.archive.blob(record)
+            self.blobs[record] = self.archive.blob(record, unchecked=True)
         budget = self.archive.source.budget
         return arrays.build(view, self.blobs[record], budget, byte_order=self.byte_order)
 

@@ -49,6 +49,9 @@ def collect(
         if isinstance(leaf, Object):
             contents.add_object(name, leaf.what)
             continue
+        if isinstance(leaf, Unreadable):
+            contents.add(name, leaf.reason)
+            continue
         identity = leaf if isinstance(leaf, Tensor) else id(leaf)
         if identity not in known:
             with naming(name):
@@ -58,10 +61,10 @@ def collect(
             contents.weights.notes[name] = f"dequantized from {leaf.integers.view.dtype}"
 
 
-def _stored(name: str, leaf: Leaf, read: Callable[[Leaf], np.ndarray]) -> Stored | str:
+def _stored(
+    name: str, leaf: Tensor | NumpyArray | Quantized, read: Callable[[Leaf], np.ndarray]
+) -> Stored | str:
     """The tensor, to be read later, or why it cannot be."""
-    if isinstance(leaf, Unreadable):
-        return leaf.reason
     if isinstance(leaf, Tensor):
         dtype, shape = leaf.view.dtype, leaf.view.shape
     elif isinstance(leaf, Quantized):

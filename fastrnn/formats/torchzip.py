@@ -61,7 +61,7 @@ def contents(archive: ZipArchive, root: str) -> Contents:
 
         def blob(storage: Storage, part: str = part, blobs: dict[str, Blob] = blobs) -> Blob:
             if storage.key not in blobs:
-                blobs[storage.key] = archive.blob(f"{root}{part}/{storage.key}")
+                blobs[storage.key] = archive.blob(f"{root}{part}/{storage.key}", unchecked=True)
             return blobs[storage.key]
 
         torchtensors.collect(found, tree, archive.source, blob, byte_order=order)

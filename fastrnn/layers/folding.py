@@ -102,10 +102,10 @@ def _spectral_norm(weight: Array, u: Array, v: Array) -> Array:
         raise ValueError(f"u {u.shape} and v {v.shape} do not fit the shape {weight.shape}")
     matrix = weight.astype(np.float64)
     # Along the other dimension, dim=1, u and v change places. Of a square matrix their lengths do
-    # not say it; u is then nearly W v, up to its norm, in one of the two.
+    # not say it; but training left u nearly W v, up to its length, or then W' v.
     crossed = u.shape != weight.shape[:1]
     if weight.shape[0] == weight.shape[1]:
-        crossed = _aligned(u, matrix.T @ v) > _aligned(u, matrix @ v)
+        crossed = _aligned(u, matrix.T @ v) > 0.99 > _aligned(u, matrix @ v)
     if crossed:
         matrix = matrix.T
     with np.errstate(divide="ignore", invalid="ignore"):

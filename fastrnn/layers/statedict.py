@@ -165,7 +165,9 @@ class StateDict:
             check_shapes(config, shapes, where)
         if isinstance(self._weights, Weights):
             # A copy that is kept, and a packed one, of float32.
-            self._weights.budget.check(f"{where}*: {config}", 8 * config.parameters)
+            self._weights.budget.check(
+                f"{prefix}: {config}" if prefix else str(config), 8 * config.parameters
+            )
         folded = {
             names[parameter]: self._told(parts.values(), values[names[parameter]])
             for parameter, parts in kept.items()

@@ -12,7 +12,6 @@ from fastrnn.formats import opened
 from fastrnn.layers import LAYERS
 from fastrnn.layers.options import LayerOptions, takes_options
 from fastrnn.layers.statedict import find_stack
-from fastrnn.layers.weights import common_dtype
 
 if TYPE_CHECKING:
     from fastrnn.layers.options import Unpack
@@ -53,10 +52,7 @@ def load(path: str | os.PathLike[str], prefix: str = "", **options: Unpack[Layer
     with opened(path) as file:
         with _of_the_file():
             found = find_stack(file.weights, prefix)
-            dtype = common_dtype(found.parameters)
-        if options.get("dtype") is None:
-            options["dtype"] = dtype
-        layer = LAYERS[found.config.cell].from_config(found.config, **options)
+        layer = LAYERS[found.config.cell].for_stack(found, **options)
         with _of_the_file():
             layer.take(found)
     return layer

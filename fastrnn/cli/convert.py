@@ -58,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"{args.dst}: {error.strerror or error}", USAGE) from None
     for name in left_out.values():
         note(f"fastrnn: left out: {name} {found.skipped[name]}")
+    for name in select(found.weights.relu, args.prefix).values():
+        note(f"fastrnn: left out: that {name} computes with relu; load it with nonlinearity='relu'")
     nbytes = os.stat(args.dst).st_size
     if args.json:
         say_json(

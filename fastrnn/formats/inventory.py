@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,29 +64,35 @@ class Weights(dict[str, Any]):
 
     unread: what has no array here, by name, and why: tensors that could not be read, and objects
         and lists of numbers that stand among tensors.
+    relu: the names of the modules that say of themselves that they compute with relu.
     notes: what was done to a tensor on reading, by name ("dequantized from int8").
     budget: what the file's size justifies, for whatever is made of the arrays.
     """
 
-    __slots__ = ("budget", "notes", "unread")
+    __slots__ = ("budget", "notes", "relu", "unread")
 
     def __init__(self, budget: Budget) -> None:
         super().__init__()
         self.unread: dict[str, str] = {}
         self.notes: dict[str, str] = {}
+        self.relu: set[str] = set()
         self.budget = budget
 
+    def holding(self, arrays: Mapping[str, Any]) -> Weights:
+        """The same with other arrays."""
+        made = Weights(self.budget)
+        made.update(arrays)
+        made.unread, made.notes, made.relu = self.unread, self.notes, self.relu
+        return made
+
     def __reduce__(self) -> Any:
-        return _weights, (dict(self), self.unread, self.notes, self.budget)
+        return _with, (dict(self), self.budget, self.unread, self.notes, self.relu)
 
 
-def _weights(
-    arrays: dict[str, Any], unread: dict[str, str], notes: dict[str, str], budget: Budget
-) -> Weights:
+def _with(arrays: dict[str, Any], budget: Budget, *more: Any) -> Weights:
     made = Weights(budget)
-    made.update(arrays)
-    made.unread, made.notes = unread, notes
-    return made
+    made.unread, made.notes, made.relu = more
+    return made.holding(arrays)
 
 
 @dataclass
@@ -134,11 +140,10 @@ class Contents:
     def in_memory(self, names: Iterable[str] | None = None) -> Contents:
         """The same, with every tensor read, or only those of `names`."""
         made: dict[int, np.ndarray] = {}
-        read = Weights(self.weights.budget)
-        read.unread, read.notes = self.weights.unread, self.weights.notes
+        read = {}
         for name in self.weights if names is None else names:
             stored = self.weights[name]
             if id(stored) not in made:
                 made[id(stored)] = stored.array()
             read[name] = made[id(stored)]
-        return Contents(self.format, read, self.foreign, self.skipped)
+        return Contents(self.format, self.weights.holding(read), self.foreign, self.skipped)

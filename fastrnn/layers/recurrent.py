@@ -125,7 +125,8 @@ class RecurrentLayer:
 
     @classmethod
     def for_stack(cls, found: StackWeights, **options: Any) -> Any:
-        """Make a layer of the sizes of `found`, without its weights yet."""
+        """Make a layer of the sizes of `found`, and with its options, without its weights yet."""
+        options = {**found.options, **options}
         if options.get("dtype") is None:
             options["dtype"] = common_dtype(found.parameters)
         return cls.from_config(found.config, **options)

@@ -31,6 +31,7 @@ class StackWeights:
     parameters: by torch's names, in torch's order; an array is made of a value when needed.
     folded: what was done to a parameter to get it, by its name: "weight_norm".
     tensors: the names of the tensors that they are made of.
+    options: what the file says of the module beside its tensors: {"nonlinearity": "relu"}.
     """
 
     prefix: str
@@ -38,6 +39,7 @@ class StackWeights:
     parameters: dict[str, Any]
     folded: dict[str, str] = field(default_factory=dict)
     tensors: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 def told(folded: Mapping[str, str]) -> str:
@@ -170,12 +172,14 @@ class StateDict:
             names[parameter]: self._told(parts.values(), values[names[parameter]])
             for parameter, parts in kept.items()
         }
+        relu = isinstance(self._weights, Weights) and prefix in self._weights.relu
         return StackWeights(
             prefix,
             config,
             {name: values[name] for name in config.shapes()},
             {name: folded[name] for name in config.shapes() if folded[name]},
             tuple(found),
+            {"nonlinearity": "relu"} if relu and config.cell == "RNN" else {},
         )
 
     def parts(self, prefix: str) -> Iterable[str]:

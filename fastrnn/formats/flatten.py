@@ -110,6 +110,8 @@ def _leaf(name: str, leaf: Leaf) -> tuple[str, Leaf]:
 
 # Attributes that hold the same tensors once more: TorchScript keeps this one of nn.LSTM.
 _CACHES = {"_flat_weights"}
+# Attributes of a module that its state_dict has too: the weights of torch's quantized modules.
+_PACKED = {"param", "_packed_weight_ih", "_packed_weight_hh"}
 _LEAVES = (Tensor, NumpyArray, Quantized, Unreadable)
 _CONTAINERS = (dict, list, tuple, Foreign)
 
@@ -199,7 +201,8 @@ def _attributes(value: Foreign) -> list[tuple[object, object]]:
     pairs: list[tuple[object, object]] = []
     for state in _states(value):
         if "_parameters" in state and "_modules" in state:
-            parts = (state.get(part) for part in ("_parameters", "_buffers", "_modules"))
+            packed = {key: state[key] for key in _PACKED & state.keys()}
+            parts = (*(state.get(part) for part in ("_parameters", "_buffers", "_modules")), packed)
             return [
                 pair for part in parts if isinstance(part, dict) for pair in _kept(part.items())
             ]

@@ -1,4 +1,4 @@
-"""Where somebody speaks in a WAV file (16 kHz, mono, 16 bits): `python vad.py speech.wav silero_vad.onnx`."""
+"""Where somebody speaks in a WAV file, 16 kHz mono: `python vad.py speech.wav silero_vad.onnx`."""
 
 import sys
 import wave
@@ -18,7 +18,7 @@ def probabilities(samples, stream):
 
 
 def segments(probabilities, length):
-    """Yield (start, end) in samples: from above 0.5 until below 0.35 for 100 ms, if longer than 250 ms."""
+    """Yield (start, end) in samples: over 0.5 until 100 ms below 0.35, if longer than 250 ms."""
     start = quiet = None
     for i, p in enumerate(probabilities):
         if p >= 0.5:

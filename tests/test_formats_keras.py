@@ -108,12 +108,14 @@ def test_what_the_caller_says_is_checked_as_a_files_config(says, words):
     assert not isinstance(caught.value, fastrnn.FormatError)
 
 
-def test_a_caller_does_not_contradict_the_file():
-    with pytest.raises(ValueError, match="reset_after=True, expected False, as the file says"):
-        fastrnn.load(FILES["keras3.keras"], "before", reset_after=True)
+def test_what_the_caller_says_stands():
+    assert fastrnn.load(FILES["keras3.keras"], "before", reset_after=True).reset_after
+    assert not fastrnn.load(FILES["keras3.keras"], "before", batch_first=False).batch_first
+
+
+def test_a_file_that_says_how_it_computes_takes_no_config():
     with pytest.raises(ValueError, match="keras_config is given"):
         fastrnn.load(FILES["keras3.keras"], "before", keras_config=SAYS)
-    assert not fastrnn.load(FILES["keras3.keras"], "before", batch_first=False).batch_first
 
 
 @pytest.mark.parametrize("layer", ["lstm", "gru"])
@@ -175,7 +177,7 @@ def test_masks_and_what_keras_returns_are_told(tmp_path, capsys):
     )
     assert main(["inspect", str(path)]) == 0
     out = capsys.readouterr().out
-    assert "the file says: batch_first=True" in out
+    assert "LSTM(1, 2, batch_first=True): " in out
     assert "the model masks steps: give lengths" in out
 
 
@@ -285,7 +287,7 @@ def test_a_converted_file_needs_what_the_first_said(tmp_path, capsys):
     (tmp_path / "a.keras").write_bytes(FILES["keras3.keras"])
     assert main(["convert", str(tmp_path / "a.keras"), str(tmp_path / "a.npz")]) == 0
     told = capsys.readouterr().err
-    assert "before: the file says: reset_after=False, batch_first=True" in told
+    assert "what is said of before: load it with reset_after=False, batch_first=True\n" in told
     x, want = WANT["x"], WANT["keras3/before"]
     layer = fastrnn.load(tmp_path / "a.npz", "before", reset_after=False, batch_first=True)
     np.testing.assert_allclose(layer(x)[0], want, rtol=0, atol=1e-6)

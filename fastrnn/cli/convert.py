@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         note(f"fastrnn: left out: {name} {found.skipped[name]}")
     for prefix, said in found.weights.said.items():
         if any(name.startswith(f"{prefix}.") for name in names.values()):
-            note(f"fastrnn: not in {args.dst}: {prefix}: {'; '.join(said.in_words)}")
+            note(f"fastrnn: left out: what is said of {prefix}: load it with {said}")
     nbytes = os.stat(args.dst).st_size
     if args.json:
         say_json(

@@ -138,6 +138,7 @@ def stack_as_json(stack: FoundStack) -> dict[str, Any]:
         "dtype": stack.dtype.name,
         "parameters": stack.config.parameters,
         "bytes": stack.config.parameters * stack.dtype.itemsize,
+        **stack.weights.options,
         **({"folded": stack.weights.folded} if stack.weights.folded else {}),
         **({"said": list(stack.weights.said.in_words)} if stack.weights.said else {}),
     }
@@ -174,7 +175,8 @@ def _stack_rows(stack: FoundStack) -> list[tuple[str, str]]:
     parameters = stack.config.parameters
     memory = size(parameters * stack.dtype.itemsize)
     counted = plural(parameters, "parameter")
-    sizes = f"{stack.config}: {counted}, {memory} in {stack.dtype.name}"
+    options = "".join(f", {name}={value!r}" for name, value in stack.weights.options.items())
+    sizes = f"{str(stack.config)[:-1]}{options}): {counted}, {memory} in {stack.dtype.name}"
     rows = [(stack.title, sizes)]
     if stack.weights.folded:
         rows.append(("", f"folded: {told(stack.weights.folded)}"))

@@ -58,7 +58,7 @@ def naming(name: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Said:
-    """What a file says of a stack beside its tensors; Keras's do.
+    """What a file says of a stack beside its tensors: Keras's, torch's of an RNN with relu.
 
     options: what the layer's constructor is to be told ("batch_first", "reset_after"...).
     notes: what was done around the layer where the file comes from, for its user to know.
@@ -69,29 +69,28 @@ class Said:
     notes: tuple[str, ...] = ()
     unsaid: str = ""
 
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+
     @property
     def in_words(self) -> tuple[str, ...]:
-        """What a person has to know of it, in lines."""
-        options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
-        said = (f"the file says: {options}",) if options else ()
-        return (*said, *self.notes, *((self.unsaid,) if self.unsaid else ()))
+        """What a person has to know of it beside the options, in lines."""
+        return (*self.notes, *((self.unsaid,) if self.unsaid else ()))
 
     def completed(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The options `given` by a caller, with those of the file.
-
-        batch_first is how a layer is called, and may differ; what changes its answers may not.
+        """The options of the file, with those `given` by a caller in their place.
 
         Raises
         ------
-        ValueError
-            It does, or the file does not say what has to be known.
+        FormatError
+            The file does not say what has to be known.
         """
         if self.unsaid:
             raise FormatError(self.unsaid)
-        for key, value in self.options.items():
-            if key != "batch_first" and given.get(key, value) != value:
-                raise ValueError(f"{key}={given[key]!r}, expected {value!r}, as the file says")
         return {**self.options, **given}
+
+
+RELU = Said({"nonlinearity": "relu"})
 
 
 class Weights(dict[str, Any]):
@@ -116,27 +115,21 @@ class Weights(dict[str, Any]):
         self.said: dict[str, Said] = {}
         self.budget = budget
 
-    def without_arrays(self) -> Weights:
-        """What the file has beside them."""
+    def holding(self, arrays: Mapping[str, Any]) -> Weights:
+        """The same with other arrays."""
         made = Weights(self.budget)
+        made.update(arrays)
         made.unread, made.notes, made.said = self.unread, self.notes, self.said
         return made
 
     def __reduce__(self) -> Any:
-        return _weights, (dict(self), self.unread, self.notes, self.said, self.budget)
+        return _with, (dict(self), self.budget, self.unread, self.notes, self.said)
 
 
-def _weights(
-    arrays: dict[str, Any],
-    unread: dict[str, str],
-    notes: dict[str, str],
-    said: dict[str, Said],
-    budget: Budget,
-) -> Weights:
+def _with(arrays: dict[str, Any], budget: Budget, *more: Any) -> Weights:
     made = Weights(budget)
-    made.update(arrays)
-    made.unread, made.notes, made.said = unread, notes, said
-    return made
+    made.unread, made.notes, made.said = more
+    return made.holding(arrays)
 
 
 @dataclass
@@ -187,13 +180,13 @@ class Contents:
     def in_memory(self, names: Iterable[str] | None = None) -> Contents:
         """The same, with every tensor read, or only those of `names`."""
         made: dict[int, np.ndarray] = {}
-        read = self.weights.without_arrays()
+        read = {}
         for name in self.weights if names is None else names:
             stored = self.weights[name]
             if id(stored) not in made:
                 made[id(stored)] = stored.array()
             read[name] = made[id(stored)]
-        return replace(self, weights=read)
+        return replace(self, weights=self.weights.holding(read))
 
     def add_all(self, other: Contents, prefix: str = "") -> None:
         """Add everything that `other` holds, its names behind `prefix`."""

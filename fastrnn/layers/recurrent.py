@@ -126,20 +126,18 @@ class RecurrentLayer:
 
     @classmethod
     def for_stack(cls, found: StackWeights, **options: Any) -> Any:
-        """Make a layer of the sizes of `found`, without its weights yet.
+        """Make a layer of the sizes of `found`, and with its options, without its weights yet.
 
         Raises
         ------
-        ValueError
-            If an option is another than the file says that `found` is from.
+        FormatError
+            If the file that `found` is from does not say what has to be known.
         """
         if found.said is not None:
             try:
                 options = found.said.completed(options)
             except FormatError as error:
                 raise FormatError(f"{found.prefix} {error}") from None
-            except ValueError as error:
-                raise ValueError(f"{cls._cell}: {error}") from None
         if options.get("dtype") is None:
             options["dtype"] = common_dtype(found.parameters)
         return cls.from_config(found.config, **options)

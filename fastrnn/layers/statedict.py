@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from fastrnn.formats import Said, Weights
+from fastrnn.formats import RELU, Said, Weights
 from fastrnn.layers.folding import Folded, Part, fold, layer_names, parse
 from fastrnn.layers.weights import StackConfig, check_shapes, infer_config
 
@@ -40,6 +40,11 @@ class StackWeights:
     folded: dict[str, str] = field(default_factory=dict)
     tensors: tuple[str, ...] = ()
     said: Said | None = None
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What `said` says in a constructor's words."""
+        return self.said.options if self.said else {}
 
 
 def told(folded: Mapping[str, str]) -> str:
@@ -172,13 +177,16 @@ class StateDict:
             names[parameter]: self._told(parts.values(), values[names[parameter]])
             for parameter, parts in kept.items()
         }
+        said = self._weights.said.get(prefix) if isinstance(self._weights, Weights) else None
+        if said is RELU and config.cell != "RNN":
+            said = None
         return StackWeights(
             prefix,
             config,
             {name: values[name] for name in config.shapes()},
             {name: folded[name] for name in config.shapes() if folded[name]},
             tuple(found),
-            self._weights.said.get(prefix) if isinstance(self._weights, Weights) else None,
+            said,
         )
 
     def parts(self, prefix: str) -> Iterable[str]:

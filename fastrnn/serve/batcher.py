@@ -277,14 +277,8 @@ class Batcher:
                 if batch.error is None:
                     future.set_result(None)
                 else:
-                    future.set_exception(self._failure(batch.error))
+                    future.set_exception(batch.failure(self.name))
         self._check_drained()
-
-    def _failure(self, cause: BaseException) -> RuntimeError:
-        """Return an exception for one caller: each has its own traceback."""
-        error = RuntimeError(f"{self.name}: the kernel call failed: {cause}")
-        error.__cause__ = cause
-        return error
 
     def _check_drained(self) -> None:
         if (

@@ -36,6 +36,12 @@ class Batch:
         self.requests: list[Request] = []
         self.error: BaseException | None = None
 
+    def failure(self, name: str) -> RuntimeError:
+        """Return an exception for one caller: each has its own traceback."""
+        error = RuntimeError(f"{name}: the kernel call failed: {self.error}")
+        error.__cause__ = self.error
+        return error
+
 
 class Worker:
     """One thread that steps batches in the order they are put, and hands each to `done`.

@@ -3,7 +3,7 @@
  * A matrix maps rows of `depth` floats to `gates` sums for each of `units` outputs. Its columns are
  * cut into panels of PANEL = 2 vectors, each stored along the depth:
  *
- *     w (panels, 1 + depth, PANEL)        row 0 of a panel is the bias, where its sums start
+ *     w (panels, 1 + depth, PANEL)        row 0 of a panel is the bias
  *
  * A block is up to 4 panels, one after another: every gate of the same units (4 x 1 for LSTM, 3 x 1
  * for GRU, 2 x 2, 1 x 4), so that the cell can be computed as soon as a block's sums are there.

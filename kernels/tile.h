@@ -4,8 +4,8 @@
  * rows it is bound by reading weights: the vectors are streams side by side. Of more it is bound by multiplying, and
  * a panel serves every row. What fits in the registers is known in vector_*.h, which has the table of tiles.
  *
- * Whatever the tile, an output is the same arithmetic: from the bias a chain of multiply-adds over the first
- * CHAIN k's, from 0 another over the next CHAIN, and so on, each added to what is there when it ends.
+ * Whatever the tile, an output is the same arithmetic: from 0 a chain of multiply-adds over the first CHAIN k's,
+ * another over the next CHAIN, and so on; the first is added to the bias when it ends, each other to what is there.
  * That is why a row has the same bits in all of them. `weight` is where other weight types would be decoded.
  */
 
@@ -29,10 +29,10 @@ INLINE void tile(size_t rows, size_t vectors, size_t odd, const float *a, size_t
     vec sum[TILE_ROWS][BLOCK_VECTORS], x[TILE_ROWS], weight[BLOCK_VECTORS];
     for (size_t k = 0; k < depth;) {
         size_t end = depth - k < CHAIN ? depth : k + CHAIN;
-        int first = k == 0;
+        const float *bias = k == 0 ? w : NULL;
         UNROLL for (size_t m = 0; m < rows; m++)
             UNROLL for (size_t j = 0; j < vectors; j++)
-                sum[m][j] = first ? v_load(w + vector_at(odd + j, gap)) : v_set1(0.0f);
+                sum[m][j] = v_set1(0.0f);
         UNROLL_BY_4 for (; k < end; k++) {
             w += PANEL;
             if (rows >= MANY_ROWS && vectors == 2) {
@@ -61,7 +61,7 @@ INLINE void tile(size_t rows, size_t vectors, size_t odd, const float *a, size_t
         UNROLL for (size_t m = 0; m < rows; m++)
             UNROLL for (size_t j = 0; j < vectors; j++) {
                 float *to = out + m * ldo + j * VEC_WIDTH;
-                v_store(to, first ? sum[m][j] : v_add(v_load(to), sum[m][j]));
+                v_store(to, v_add(v_load(bias ? bias + vector_at(odd + j, gap) : to), sum[m][j]));
             }
     }
 }

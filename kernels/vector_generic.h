@@ -10,7 +10,7 @@
 #define VEC_WIDTH 4
 #define TILE_ROWS 4
 /* of 16 registers one is the product: 8 + 1 + 1, 8 + 2 + 1, 6 + 2 + 1, 8 + 2 + 1 */
-#define TILES(row) row(1, 8, 8) row(2, 4, 4) row(3, 3, 3) row(4, 2, 2)
+#define TILES(row) row(1, 8, 8) row(2, 4, 4) row(3, 2, 2) row(4, 2, 2)
 
 typedef float vec __attribute__((vector_size(16), may_alias));
 typedef unsigned vec_bits __attribute__((vector_size(16)));

@@ -140,7 +140,7 @@ def test_x_that_does_not_fit(x, match):
     "out", [random(2, 36), random(37, 2).T, np.zeros((2, 37)), [0], random(1, 37)]
 )
 def test_out_that_does_not_fit(out):
-    with pytest.raises(ValueError, match="out is .*, expected a writeable C-contiguous float32"):
+    with pytest.raises(ValueError, match=r"out is .*, expected a writeable C-contiguous float32"):
         make("generic").run(random(2, 19), out)
 
 

@@ -1,8 +1,8 @@
 /* A linear product y = W x + b of many rows with packed weights, through the tiles of the recurrent layers: a row
  * has the same bits whatever the others are, and however many.
  *
- * Rows go in groups of at most GROUP_ROWS, so that a group and a block of weights stay in L2. Several threads each
- * take a share of the blocks.
+ * Rows go in groups of at most GROUP_ROWS, so that a group and a block of weights stay in L2. Several threads share
+ * out the blocks.
  */
 
 typedef struct {
@@ -13,7 +13,7 @@ typedef struct {
 
 static size_t product_threads(const simd_product *p, size_t rows)
 {
-    return p->base.packed_bytes / sizeof(float) * rows >= THREAD_WORK ? smaller(p->threads, p->m.blocks) : 1;
+    return p->base.packed_bytes / sizeof(float) * rows >= THREAD_WORK ? most_threads(p->threads, p->m.blocks) : 1;
 }
 
 /* One thread's: a block's sums of a group of rows. */
@@ -31,13 +31,12 @@ typedef struct {
     float *y, *scratch;
 } product_job;
 
-static void product_member(void *job_, fr_team *team, size_t member)
+static void product_blocks(const void *job_, size_t member, size_t first, size_t last)
 {
     const product_job *job = job_;
     const matrix *m = &job->product->m;
     float *sums = job->scratch + member * product_sums(job->rows);
-    size_t first, last, group = even_part(job->rows, GROUP_ROWS);
-    share(m->blocks, team, member, &first, &last);
+    size_t group = even_part(job->rows, GROUP_ROWS);
     for (size_t row = 0, rows; row < job->rows; row += rows) {
         rows = smaller(group, job->rows - row);
         for (size_t block = first; block < last; block++) {
@@ -52,7 +51,10 @@ static void run_product(const fr_product *product, const float *x, size_t x_stri
                         void *scratch)
 {
     const simd_product *p = (const simd_product *)product;
-    fr_team_run(product_threads(p, rows), product_member, &(product_job){p, x, x_stride, rows, y, scratch});
+    const product_job job = {p, x, x_stride, rows, y, scratch};
+    fr_team *team = fr_team_enter(product_threads(p, rows));
+    fr_team_share(team, p->m.blocks, product_blocks, &job);
+    fr_team_leave(team);
 }
 
 static void destroy_product(fr_product *product)

@@ -34,6 +34,9 @@ typedef struct {
 #define THREAD_WORK 250000
 #endif
 
+/* How many of the `threads` asked for may share out so many blocks. */
+static size_t most_threads(size_t threads, size_t blocks) { return smaller(smaller(threads, FR_TEAM_MOST), blocks); }
+
 /* Scratch is handed out from the front; with base NULL it is only counted. */
 typedef struct {
     float *base;
@@ -53,7 +56,7 @@ static run_plan lay_out(const simd_layer *l, size_t steps, size_t batch, arena *
     run_plan s = {.group = batch, .chunk = 1, .threads = 1};
     s.state = (step_state){.h_stride = h_stride, .unit_stride = unit_stride};
     if (l->base.packed_bytes / sizeof(float) * batch >= THREAD_WORK)
-        s.threads = smaller(smaller(l->threads, FR_TEAM_MOST), l->stage[0].h.blocks);
+        s.threads = most_threads(l->threads, l->stage[0].h.blocks);
     if (batch > GROUP_ROWS)
         s.group = even_part(batch, GROUP_ROWS);
     else if (steps > 1)
@@ -207,12 +210,8 @@ static void run_group(const simd_layer *l, const fr_run *run, size_t first_row, 
             if (live == 0)
                 continue;
             j.chunk_row = at * rows;
-            for (j.stage = 0; j.stage < l->stages; j.stage++) {
-                if (team)
-                    fr_team_share(team, l->stage[j.stage].h.blocks, do_blocks, &j);
-                else
-                    do_blocks(&j, 0, 0, l->stage[j.stage].h.blocks);
-            }
+            for (j.stage = 0; j.stage < l->stages; j.stage++)
+                fr_team_share(team, l->stage[j.stage].h.blocks, do_blocks, &j);
             j.project = 0;
             float *h = state->h;
             state->h = state->h_next;
@@ -230,9 +229,8 @@ static void run_layer(const fr_layer *layer, const fr_run *run)
     const simd_layer *l = (const simd_layer *)layer;
     arena memory = {run->scratch, 0};
     run_plan s = lay_out(l, run->steps, run->batch, &memory);
-    fr_team *team = s.threads > 1 ? fr_team_enter(s.threads) : NULL;
+    fr_team *team = fr_team_enter(s.threads);
     for (size_t row = 0; row < run->batch; row += s.group)
         run_group(l, run, row, smaller(s.group, run->batch - row), &s, team);
-    if (team)
-        fr_team_leave(team);
+    fr_team_leave(team);
 }

@@ -140,7 +140,7 @@ static int claim(share *s, size_t member, int own, size_t *first, size_t *last)
         if (low == high || member >= members)
             return 0;
         uint64_t n = (high - low + 1) / 2;
-        n = n < MOST_CLAIMED ? n : MOST_CLAIMED;
+        n = n > MOST_CLAIMED ? MOST_CLAIMED : own && high - low == 2 ? 2 : n;
         *first = own ? low : high - n;
         *last = *first + n;
         rest = own ? make_left(members, low + n, high) : make_left(members, low, high - n);
@@ -298,6 +298,8 @@ fr_team *fr_team_enter(size_t threads)
 
 void fr_team_leave(fr_team *team)
 {
+    if (!team)
+        return;
     pthread_mutex_lock(&lock);
     team->next = idle;
     idle = team;
@@ -328,6 +330,10 @@ static void wait_for(fr_team *team, unsigned count)
 
 void fr_team_share(fr_team *team, size_t blocks, fr_blocks_fn *do_blocks, const void *job)
 {
+    if (!team) {
+        do_blocks(job, 0, 0, blocks);
+        return;
+    }
     uint64_t begin = now();
     if (atomic_load_explicit(&team->in_vain, memory_order_relaxed)) {
         atomic_store_explicit(&team->in_vain, 0, memory_order_relaxed);

@@ -18,7 +18,7 @@ typedef struct fr_team fr_team;
 typedef void fr_blocks_fn(const void *job, size_t member, size_t first, size_t last);
 
 /* A team of up to `threads`, at most FR_TEAM_MOST, until fr_team_leave; the caller is member 0, and all members are
- * below `threads`. NULL if it would be the caller alone. */
+ * below `threads`. NULL, which is a team too, is the caller alone. */
 fr_team *fr_team_enter(size_t threads);
 void fr_team_leave(fr_team *team);
 

@@ -53,6 +53,30 @@ def as_array(value, dtype, str what):
     return np.require(array, dtype, ("C", "A"))
 
 
+def as_state(value, dtype, tuple shape, str what):
+    """`value` as a C-contiguous array (L, B, W) of `dtype`: one state for each row, or for all.
+
+    Takes (L, B, W), and (L, W) or (L, 1, W), which stand for every row.
+
+    Raises
+    ------
+    TypeError
+        As as_array.
+    ValueError
+        For another shape.
+    """
+    array = as_array(value, dtype, what)
+    layers, _, width = shape
+    if array.shape == (layers, width):
+        array = array[:, None]
+    if array.shape == (layers, 1, width):
+        array = np.ascontiguousarray(np.broadcast_to(array, shape))
+    if array.shape != shape:
+        raise ValueError(f"{what} is {array.shape}, expected {shape}, or {(layers, width)} for "
+                         "every row")
+    return array
+
+
 cdef void *data(object array, object dtype, tuple shape, str what, bint write=False) except NULL:
     """The buffer of `array`, which must be just what the kernels read (or write)."""
     if not isinstance(array, np.ndarray):

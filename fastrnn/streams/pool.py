@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fastrnn._kernels.core import Stack, as_array
 from fastrnn._kernels.pool import Pool
 from fastrnn.errors import PoolFullError
-from fastrnn.sequences import batch_major, row_order, state_pair, time_major
+from fastrnn.sequences import batch_major, row_order, state_parts, time_major
 from fastrnn.streams.states import load_state, save_state
 from fastrnn.streams.turns import in_turn
 
@@ -45,6 +45,7 @@ class StreamPool:
         grow: bool,
         batch_first: bool,
         fingerprint: Callable[[], bytes],
+        initial_state: Any,
     ) -> None:
         self._name = f"{cell} pool"
         if (
@@ -55,7 +56,11 @@ class StreamPool:
             raise ValueError(
                 f"{self._name}: capacity={capacity!r}, expected an integer, 1 to {MOST_STREAMS}"
             )
-        self._pool = Pool(stack, self._name, int(capacity), bool(grow))
+        initial = None
+        if initial_state is not None:
+            what = f"{self._name}: initial_state"
+            initial = state_parts(initial_state, stack.has_cell_state, what)
+        self._pool = Pool(stack, self._name, int(capacity), bool(grow), initial)
         self._batch_first = batch_first
         self._make_fingerprint = fingerprint
 
@@ -81,7 +86,7 @@ class StreamPool:
         return id in self._pool
 
     def open(self) -> int:
-        """Open a stream, of zero state, and return its id: an int >= 0.
+        """Open a stream, of zero or the pool's initial state, and return its id: an int >= 0.
 
         Raises
         ------
@@ -186,7 +191,7 @@ class StreamPool:
             y = in_turn(wait, self._pool.run, ids, array)
         else:
             steps, n, _ = array.shape
-            order, rows = row_order(lengths, steps, n, self._name, least=0)
+            order, rows = row_order(lengths, steps, n, self._name)
             ids = self._pool.as_ids(ids)
             if len(ids) != n:
                 raise ValueError(f"{self._name}: {len(ids)} ids for the {n} rows of x")
@@ -196,7 +201,7 @@ class StreamPool:
         return batch_major(y) if self._batch_first else y
 
     def reset(self, ids: Ids, *, wait: bool = False) -> None:
-        """Zero the states of the streams `ids`. Waits and raises as `step`."""
+        """Let the streams `ids` begin anew, as `open` does. Waits and raises as `step`."""
         in_turn(wait, self._pool.reset, ids)
 
     def get_state(self, ids: Ids, *, wait: bool = False) -> Any:
@@ -208,10 +213,11 @@ class StreamPool:
         return h if c is None else (h, c)
 
     def set_state(self, ids: Ids, state: Any, *, wait: bool = False) -> None:
-        """Copy in states as `get_state` returns them. Waits and raises as `step`."""
-        h, c = state, None
-        if self._pool.stack.has_cell_state:
-            h, c = state_pair(state, f"{self._name}: state", "(h, c)")
+        """Copy in states as `get_state` returns them, h (L, P) and c (L, H) to every one of `ids`.
+
+        Waits and raises as `step`.
+        """
+        h, c = state_parts(state, self._pool.stack.has_cell_state, f"{self._name}: state")
         in_turn(wait, self._pool.set_state, ids, h, c)
 
     def save(self, id: int, *, wait: bool = False) -> bytes:

@@ -28,8 +28,9 @@ class StreamPool:
     A stream is known by the id that `open` returned; no id is ever used again for another. Any
     number of threads may use a pool at once: calls for different streams run side by side, and a
     call that meets another on one of its streams raises BusyError and changes nothing, or waits for
-    its end if it may (`wait=True`). Whatever raises leaves every state as it was. In the child of a
-    fork, streams that another thread was stepping stay in use.
+    its end if it may (`wait=True`). Whatever raises leaves every state as it was: also
+    what a signal's handler raises, as a rule KeyboardInterrupt, which ends a long call within some
+    50 ms. In the child of a fork, streams that another thread was stepping stay in use.
 
     A stream gives exactly what it gives alone, bit for bit (on the SIMD engine).
 
@@ -147,8 +148,11 @@ class StreamPool:
         BusyError
             If another thread is using one of them.
         """
-        step = self._pool.step
-        result: Array = in_turn(True, step, ids, x, out) if wait else step(ids, x, out)
+        result: Array
+        if wait:
+            result = in_turn(True, self._pool.step, ids, x, out)
+        else:  # called where it stands: kept in a variable, the method would be an object made anew
+            result = self._pool.step(ids, x, out)
         return result
 
     def run(

@@ -20,7 +20,8 @@ class Stream:
 
     Belongs to one thread at a time: a call that meets another in progress raises BusyError, or
     waits for its end if it may (`wait=True`). In the child of a fork, a stream that another thread
-    was stepping stays in use.
+    was stepping stays in use. What a signal's handler raises, as a rule KeyboardInterrupt, ends a
+    long call within some 50 ms; the state, and `out`, are then as before the call.
     Shapes: B rows, I input_size, H hidden_size, L num_layers, P = proj_size where there is one,
     else H. A stream made without `batch` is one row, and its arrays have no B.
     """
@@ -67,8 +68,11 @@ class Stream:
         BusyError
             If another thread is in a call.
         """
-        step = self._stepper.step
-        result: Array = in_turn(True, step, x, out) if wait else step(x, out)
+        result: Array
+        if wait:
+            result = in_turn(True, self._stepper.step, x, out)
+        else:  # called where it stands: kept in a variable, the method would be an object made anew
+            result = self._stepper.step(x, out)
         return result
 
     def run(self, x: npt.ArrayLike, *, wait: bool = False) -> Array:

@@ -18,7 +18,8 @@ from engine cimport (
 )
 from libc.limits cimport INT_MAX
 from libc.stdlib cimport free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
+from signals cimport fr_signals, fr_watch_signals, is_watched, raised
 from stack cimport (
     FR_STACK_CAPSULE, fr_aligned_alloc, fr_stack, fr_stack_run, fr_stack_scratch_bytes,
 )
@@ -225,8 +226,14 @@ cdef class Stack:
             Rows [0, rows[t]) live at step t.
         gates : (D, T, B, G*H), out, optional
             Activated gates in torch's order. One-layer stacks of the BLAS engine only.
+
+        Raises
+        ------
+        What a signal's handler raises during a long run in the main thread: h and c are then as
+        they were, y and gates are not.
         """
         cdef fr_run run
+        cdef fr_signals signals
         cdef const fr_stack *s = &self.stack
         cdef size_t states = s.num_layers * s.directions
         if not isinstance(x, np.ndarray) or x.ndim != 3:
@@ -257,6 +264,14 @@ cdef class Stack:
         run.scratch = fr_aligned_alloc(fr_stack_scratch_bytes(s, T, B))
         if run.scratch == NULL:
             raise MemoryError(f"no memory for {T} steps of {B} rows")
+        if is_watched(s, T, B):
+            run.watch = fr_watch_signals(&signals)
+            before = [state.copy() for state in (h, c) if state is not None]
         with nogil:
             fr_stack_run(s, &run)
             free(run.scratch)
+        if run.watch != NULL and run.watch.ended:
+            memcpy(run.h, np.PyArray_DATA(before[0]), np.PyArray_NBYTES(before[0]))
+            if run.c != NULL:
+                memcpy(run.c, np.PyArray_DATA(before[1]), np.PyArray_NBYTES(before[1]))
+            raised()

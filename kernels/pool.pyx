@@ -12,10 +12,11 @@ cimport numpy as np
 from arrays cimport is_matrix, is_plain, refuse_out, typenum_of, unidirectional
 from engine cimport fr_run
 from libc.stdint cimport int64_t, uintptr_t
-from libc.stdlib cimport free
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
+from signals cimport fr_signals, fr_watch_signals, is_watched, raised
 from stack cimport (
-    fr_aligned_alloc, fr_stack, fr_stack_run, fr_stack_scratch_bytes,
+    fr_aligned_alloc, fr_stack, fr_stack_run, fr_stack_scratch_bytes, fr_stack_state_reals,
 )
 
 import operator
@@ -151,6 +152,7 @@ cdef class Pool:
         cdef fr_workspace *w
         cdef fr_run run
         cdef size_t n
+        cdef bint watched
         ids = self.as_ids(ids)
         n = len(ids)
         if not is_matrix(x, self.typenum, n, self.s.input_size):
@@ -162,8 +164,14 @@ cdef class Pool:
             refuse_out(self.name, out, self.dtype, (n, self.s.output_size))
         elif overlap(x, out):
             x = x.copy()
+        watched = is_watched(self.s, 1, n)
+        y = np.empty_like(out) if watched else out
         w = self.take(ids, n)
-        self.fill(&run, w, 1, n, np.PyArray_DATA(x), np.PyArray_DATA(out))
+        self.fill(&run, w, 1, n, np.PyArray_DATA(x), np.PyArray_DATA(y))
+        if watched:
+            self.run_watched(&run, w, n)
+            out[...] = y
+            return out
         if n > 0:
             with nogil:
                 fr_stack_run(self.s, &run)
@@ -180,6 +188,7 @@ cdef class Pool:
         cdef fr_run run
         cdef const ptrdiff_t *live = NULL
         cdef size_t n, steps
+        cdef bint watched
         ids = self.as_ids(ids)
         n = len(ids)
         x = self.accept(x, n, 3)
@@ -189,6 +198,7 @@ cdef class Pool:
         else:
             y = np.zeros((steps, n, self.s.output_size), self.dtype)
             live = self.live_rows(rows, steps, n)
+        watched = is_watched(self.s, steps, n)
         w = self.take(ids, n)
         self.fill(&run, w, steps, n, np.PyArray_DATA(x), np.PyArray_DATA(y))
         run.rows = live
@@ -197,11 +207,40 @@ cdef class Pool:
             if run.scratch == NULL:
                 give_back(w, n)
                 raise MemoryError(f"{self.name}: no memory for {steps} steps of {n} streams")
+            if watched:
+                try:
+                    self.run_watched(&run, w, n)
+                finally:
+                    free(run.scratch)
+                return y
             with nogil:
                 fr_stack_run(self.s, &run)
                 free(run.scratch)
         give_back(w, n)
         return y
+
+    cdef int run_watched(self, fr_run *run, fr_workspace *w, size_t n) except -1:
+        """Run the n streams claimed in w, which may be ended by a signal's handler, and let go.
+
+        What that raises goes on from here; all states are then as they were.
+        """
+        cdef fr_signals signals
+        cdef size_t i, bytes = fr_stack_state_reals(self.s) * self.s.item
+        cdef char *before = <char *> malloc(n * bytes)
+        if before == NULL:
+            give_back(w, n)
+            raise MemoryError(f"{self.name}: no memory for the states of {n} streams")
+        run.watch = fr_watch_signals(&signals)
+        with nogil:
+            for i in range(n):
+                memcpy(before + i * bytes, w.states[i], bytes)
+            fr_stack_run(self.s, run)
+            if run.watch.ended:
+                for i in range(n):
+                    memcpy(w.states[i], before + i * bytes, bytes)
+            free(before)
+        give_back(w, n)
+        return raised() if run.watch.ended else 0
 
     def get_state(self, ids):
         """Copies of h (L, n, P) and c (L, n, H); c is None unless LSTM."""

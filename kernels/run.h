@@ -134,6 +134,14 @@ static void project_block(const stage_job *j, size_t block)
     }
 }
 
+/* Whether the run ends early, now that `member` has done a block or more with so many rows. The caller's thread asks. */
+static int ends(const stage_job *j, const matrix *m, size_t member, size_t blocks, size_t rows)
+{
+    if (member)
+        return fr_ended(j->run->watch);
+    return fr_ends(j->run->watch, blocks * BLOCK_PANELS * PANEL * m->depth * rows);
+}
+
 /* Blocks [first, last) of a stage, by one thread. */
 static void do_blocks(const void *job, size_t member, size_t first, size_t last)
 {
@@ -144,8 +152,11 @@ static void do_blocks(const void *job, size_t member, size_t first, size_t last)
     size_t stride = j->stage == 0 ? s->state.h_stride : s->state.unit_stride;
     size_t rows = j->live, chunk_rows = j->steps * j->rows;
     size_t at_once = rows == 1 ? CELL_ROWS : rows < CELL_ROWS ? CELL_ROWS / rows : 1;       /* blocks */
-    for (size_t block = first; j->project && g->x.blocks && block < last; block++)
+    for (size_t block = first; j->project && g->x.blocks && block < last; block++) {
         project_block(j, block);
+        if (ends(j, &g->x, member, 1, chunk_rows))
+            return;
+    }
     for (size_t block = first, n; block < last; block += n) {
         cell_block b[CELL_ROWS];
         n = smaller(at_once, last - block);
@@ -161,6 +172,8 @@ static void do_blocks(const void *job, size_t member, size_t first, size_t last)
             g->gates(&s->state, &b[k]);
         for (size_t k = 0; k < n; k++)
             g->output(&s->state, &b[k]);
+        if (ends(j, &g->h, member, n, rows))
+            return;
     }
 }
 
@@ -212,6 +225,8 @@ static void run_group(const simd_layer *l, const fr_run *run, size_t first_row, 
             j.chunk_row = at * rows;
             for (j.stage = 0; j.stage < l->stages; j.stage++)
                 fr_team_share(team, l->stage[j.stage].h.blocks, do_blocks, &j);
+            if (fr_ended(run->watch))
+                return;
             j.project = 0;
             float *h = state->h;
             state->h = state->h_next;
@@ -230,7 +245,7 @@ static void run_layer(const fr_layer *layer, const fr_run *run)
     arena memory = {run->scratch, 0};
     run_plan s = lay_out(l, run->steps, run->batch, &memory);
     fr_team *team = fr_team_enter(s.threads);
-    for (size_t row = 0; row < run->batch; row += s.group)
+    for (size_t row = 0; row < run->batch && !fr_ended(run->watch); row += s.group)
         run_group(l, run, row, smaller(s.group, run->batch - row), &s, team);
     fr_team_leave(team);
 }

@@ -13,6 +13,7 @@ from engine cimport fr_run
 from libc.limits cimport INT_MAX
 from libc.stdlib cimport free
 from libc.string cimport memcpy
+from signals cimport is_watched
 from stack cimport fr_aligned_alloc, fr_stack, fr_stack_run, fr_stack_scratch_bytes
 
 import numpy as np
@@ -86,7 +87,8 @@ cdef class Stepper:
         self.last_h = <const char *> self.one.h + (s.num_layers - 1) * self.out_bytes
         if initial is not None:
             h, c = initial
-            self.h_0 = self.accept_state(h, self.h, "initial_state" + (" h" if s.has_cell_state else "")).copy()
+            what = "initial_state h" if s.has_cell_state else "initial_state"
+            self.h_0 = self.accept_state(h, self.h, what).copy()
             if self.c is not None:
                 self.c_0 = self.accept_state(c, self.c, "initial_state c").copy()
             self.reset()
@@ -103,6 +105,7 @@ cdef class Stepper:
     def step(self, x, out=None):
         """One time step: x (B, I) to the last layer's h (B, P); without B if unbatched."""
         cdef void *out_data
+        cdef bint watched
         if not self.fits(x, self.s.input_size):
             x = self.accept(x)
         if out is None:
@@ -110,13 +113,25 @@ cdef class Stepper:
                                    self.typenum, 0)
         elif not self.fits(out, self.s.output_size) or not np.PyArray_ISWRITEABLE(out):
             refuse_out(self.name, out, self.dtype, self.shape(self.s.output_size))
+        watched = is_watched(self.s, 1, self.batch)
         self.claim()
+        if watched:
+            return self.long_step(x, out)
         self.one.x = np.PyArray_DATA(x)
         out_data = np.PyArray_DATA(out)
         with nogil:
             fr_stack_run(self.s, &self.one)
             memcpy(out_data, self.last_h, self.out_bytes)
         fr_release(&self.busy)
+        return out
+
+    cdef object long_step(self, x, out):
+        """A step that a signal's handler may end: h, c and out are then as they were."""
+        try:
+            self.stack.run(x.reshape(1, self.batch, self.s.input_size), self.h, self.c)
+            out[...] = self.h[-1].reshape(out.shape)
+        finally:
+            fr_release(&self.busy)
         return out
 
     def run(self, x):

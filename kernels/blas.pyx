@@ -56,6 +56,10 @@ cdef enum:
     PIECE_WORK = 1 << 29
     LEAST_PIECE = 256
 
+# A unit's gates take as long as so many multiply-adds of a product.
+cdef enum:
+    GATE_WORK = 256
+
 
 ctypedef struct blas_layer:
     fr_layer base
@@ -147,6 +151,8 @@ cdef void step_lstm(const blas_layer *layer, real *gates, size_t rows, real *h, 
             fr_gates_lstm_f32(H, gates + m * 4 * H, c + m * H, out + m * H)
         else:
             fr_gates_lstm_f64(H, gates + m * 4 * H, c + m * H, out + m * H)
+        if fr_ends(watch, H * GATE_WORK):
+            return
     if layer.params.proj_size:
         memset(h, 0, rows * P * sizeof(real))
         add_product(h, P, hidden_out, rows, H, <const real *> layer.params.w_hr, P, watch)
@@ -163,6 +169,8 @@ cdef void step_gru(const blas_layer *layer, real *gates, size_t rows, real *h,
             fr_gates_gru_f32(H, gates + m * 3 * H, recurrent + m * 3 * H, h + m * H)
         else:
             fr_gates_gru_f64(H, gates + m * 3 * H, recurrent + m * 3 * H, h + m * H)
+        if fr_ends(watch, H * GATE_WORK):
+            return
 
 
 cdef void step_gru_reset_before(const blas_layer *layer, real *gates, size_t rows, real *h,
@@ -176,12 +184,16 @@ cdef void step_gru_reset_before(const blas_layer *layer, real *gates, size_t row
             fr_gates_gru_reset_f32(H, gates + m * 3 * H, h + m * H, reset_h + m * H)
         else:
             fr_gates_gru_reset_f64(H, gates + m * 3 * H, h + m * H, reset_h + m * H)
+        if fr_ends(watch, H * GATE_WORK):
+            return
     add_product(gates + 2 * H, 3 * H, reset_h, rows, H, w_hh + 2 * H * H, H, watch)
     for m in range(rows):
         if real is float:
             fr_gates_gru_update_f32(H, gates + m * 3 * H, h + m * H)
         else:
             fr_gates_gru_update_f64(H, gates + m * 3 * H, h + m * H)
+        if fr_ends(watch, H * GATE_WORK):
+            return
 
 
 cdef void step_rnn(const blas_layer *layer, real *gates, size_t rows, real *h,
@@ -194,6 +206,8 @@ cdef void step_rnn(const blas_layer *layer, real *gates, size_t rows, real *h,
             fr_gates_rnn_f32(H, layer.params.relu, gates + m * H, h + m * H)
         else:
             fr_gates_rnn_f64(H, layer.params.relu, gates + m * H, h + m * H)
+        if fr_ends(watch, H * GATE_WORK):
+            return
 
 
 cdef void run_steps(const blas_layer *layer, const fr_run *run, const real *x,

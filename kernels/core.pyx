@@ -164,6 +164,7 @@ cdef class Stack:
             if s.layers[index] == NULL:
                 raise MemoryError(f"cannot pack {self.dtype} weights {w_ih.shape}, {w_hh.shape}: "
                                   f"no memory, or not for engine {engine_.name.decode()!r}")
+            s.weights += s.layers[index].packed_bytes // s.item
 
     def __dealloc__(self):
         cdef fr_layer *layer

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -220,6 +222,66 @@ def test_a_full_disk_is_told_once(model):
         done = fastrnn_process("inspect", model, stdout=full)
     assert done.returncode == 2
     assert done.stderr == "fastrnn: error: No space left on device\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize("stderr", ["full", "gone", "closed"])
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ([], 2),
+        (["inspect", "--no-such-option"], 2),
+        (["inspect", "missing.pt"], 2),
+        (["convert", "partly.npz", "left-out.npz"], 0),
+        (["demo", "--text", "empty.txt"], 1),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_an_error_that_cannot_be_told_changes_no_exit_code(stderr, arguments, code, model):
+    folder = model.parent
+    (folder / "empty.txt").touch()
+    np.savez(folder / "partly.npz", text=np.array(["x"]), **np.load(model))
+    read_end, gone = os.pipe()
+    os.close(read_end)
+    with open("/dev/full", "w") as full, os.fdopen(gone, "w") as gone:
+        told = {"closed": {"preexec_fn": lambda: os.close(2)}, "full": {"stderr": full}}
+        options = told.get(stderr, {"stderr": gone})
+        assert fastrnn_process(*arguments, cwd=folder, **options).returncode == code
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_ends_a_command_and_leaves_nothing_half_written(name, model):
+    """Also on a file system where what is written has a name from the start."""
+    signum = getattr(signal, name)
+    code = f"""
+        import os, signal, sys
+        from fastrnn.cli import main
+        from fastrnn.formats import replacing, writing
+
+        def named(folder, spare, mode):
+            return open(spare, "xb"), False
+
+        def slow(file, arrays):
+            file.write(b"half")
+            file.flush()
+            print(os.listdir(), flush=True)
+            sys.stdin.readline()
+
+        replacing._create = named
+        writing._WRITERS[".safetensors"] = slow
+        signal.signal(signal.{name}, signal.SIG_DFL)
+        sys.exit(main(["convert", "model.npz", "out.safetensors"]))
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=model.parent,
+    )  # fmt: skip
+    assert ".tmp" in process.stdout.readline()
+    process.send_signal(signum)
+    assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == -signum
+    assert os.listdir(model.parent) == ["model.npz"]
 
 
 def test_a_terminal_of_few_letters_is_no_error(tmp_path):

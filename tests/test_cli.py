@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -247,6 +248,53 @@ def test_an_error_that_cannot_be_told_changes_no_exit_code(stderr, arguments, co
         told = {"closed": {"preexec_fn": lambda: os.close(2)}, "full": {"stderr": full}}
         options = told.get(stderr, {"stderr": gone})
         assert fastrnn_process(*arguments, cwd=folder, **options).returncode == code
+
+
+# Every option that names a file to be read: a command line with FILE where that file stands.
+READ = {
+    "inspect": ["inspect", "FILE"],
+    "convert": ["convert", "FILE", "out.npz"],
+    "verify": ["verify", "FILE"],
+    "bench": ["bench", "FILE", "--quick"],
+    "serve": ["serve", "FILE", "--port", "0"],
+    "trace": ["trace", "FILE", "--input", "x.npy"],
+    "trace --input": ["trace", "model.npz", "--input", "FILE"],
+    "trace --labels": ["trace", "model.npz", "--input", "x.npy", "--labels", "FILE"],
+    "demo --text": ["demo", "--text", "FILE"],
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs")
+@pytest.mark.parametrize("file", ["fifo", "/dev/zero", "/dev/tty", "socket"])
+@pytest.mark.parametrize("option", READ)
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(
+    option, file, model, monkeypatch, capsys
+):
+    monkeypatch.chdir(model.parent)
+    np.save("x.npy", np.zeros((4, 3), np.float32))
+    os.mkfifo("fifo")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket")
+        code = main([file if word == "FILE" else word for word in READ[option]])
+    out, err = capsys.readouterr()
+    assert code in (1, 2)
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith(f"fastrnn: error: {file}: ")
+    assert file in ("/dev/tty", "socket") or "not a regular file" in err
+
+
+@pytest.mark.parametrize("option", ["trace --labels", "demo --text"])
+def test_of_a_text_no_more_is_read_than_is_wanted(option, model, monkeypatch, capsys):
+    monkeypatch.chdir(model.parent)
+    np.save("x.npy", np.zeros((4, 3), np.float32))
+    with open("huge.txt", "wb") as file:
+        file.write("ñ\r\n€b".encode())
+        file.truncate(1 << 40)
+    code = main(["huge.txt" if word == "FILE" else word for word in READ[option]])
+    err = capsys.readouterr().err
+    if option == "demo --text":
+        assert err == "fastrnn: error: huge.txt: more than 67,108,864 characters, expected fewer\n"
+    assert code == (option == "demo --text")
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])

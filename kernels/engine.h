@@ -34,6 +34,36 @@ typedef struct {
     const void *w_hr;      /* (P, H), or NULL without projection */
 } fr_params;
 
+/* Whoever may want a long run to end early: asked between pieces of its work, by the thread that called it. A run that
+ * was ended leaves states, y and gates undefined. */
+typedef struct fr_watch fr_watch;
+struct fr_watch {
+    int (*wants_end)(fr_watch *watch);
+    size_t work;                /* multiply-adds since it was asked */
+    int ended;
+};
+
+/* From one question to the next: 10 us to 1 ms. */
+#ifndef FR_WATCH_WORK       /* the tests set it to 64 */
+#define FR_WATCH_WORK ((size_t)1 << 20)
+#endif
+
+/* Whether the run has been ended: for any thread of it. */
+static inline int fr_ended(const fr_watch *w) { return w && __atomic_load_n(&w->ended, __ATOMIC_RELAXED); }
+
+/* Whether it is to end now that its caller's thread has done `work` more multiply-adds. */
+static inline int fr_ends(fr_watch *w, size_t work)
+{
+    if (!w)
+        return 0;
+    w->work += work;
+    if (w->work >= FR_WATCH_WORK && !w->ended) {
+        w->work = 0;
+        __atomic_store_n(&w->ended, w->wants_end(w), __ATOMIC_RELAXED);
+    }
+    return w->ended;
+}
+
 /* One sequence through one layer in one direction. Row m of x at step t starts at
  * x + (t*batch + m)*I; of y at y + (t*batch + m)*y_stride. */
 typedef struct {
@@ -53,6 +83,7 @@ typedef struct {
     size_t h_at, c_at;
     void *gates;                /* (T, B, G*H): activated gates out, or NULL. BLAS engine only. */
     void *scratch;              /* scratch_bytes(layer, T, B) bytes, aligned to 64 */
+    fr_watch *watch;            /* or NULL */
 } fr_run;
 
 typedef struct fr_layer fr_layer;
@@ -63,10 +94,30 @@ struct fr_layer {
     size_t packed_bytes;        /* what one step of one row reads: the packed weights */
 };
 
-/* What an engine hands to core.pyx, in a PyCapsule named FR_ENGINE_CAPSULE. */
+/* A linear layer: y = w x + bias, float32. */
+typedef struct {
+    size_t depth;           /* K >= 1 */
+    size_t units;           /* N >= 1 */
+    size_t threads;         /* as in fr_params */
+    const float *w;         /* (N, K) */
+    const float *bias;      /* (N), or NULL for zeros */
+} fr_product_params;
+
+/* Its packed weights: immutable, as a layer. */
+typedef struct fr_product fr_product;
+struct fr_product {
+    size_t (*scratch_bytes)(const fr_product *product, size_t rows);
+    /* y (rows, N) of x (rows, K), whose rows begin x_stride floats apart and may overlap. Scratch is aligned to 64. */
+    void (*run)(const fr_product *product, const float *x, size_t x_stride, size_t rows, float *y, void *scratch);
+    void (*destroy)(fr_product *product);
+    size_t packed_bytes;
+};
+
+/* What an engine hands to core.pyx and product.pyx, in a PyCapsule named FR_ENGINE_CAPSULE. Packing copies the weights. */
 typedef struct {
     const char *name;
-    fr_layer *(*pack)(const fr_params *params);  /* copies the weights; NULL: out of memory, or not this dtype */
+    fr_layer *(*pack)(const fr_params *params);     /* NULL: out of memory, or not this dtype */
+    fr_product *(*pack_product)(const fr_product_params *params);   /* NULL: out of memory. SIMD engine only. */
 } fr_engine;
 
 #define FR_ENGINE_CAPSULE "fastrnn.engine"

@@ -22,6 +22,10 @@ cdef extern from "engine.h":
         const void *b_ih
         const void *b_hh
         const void *w_hr
+    ctypedef struct fr_watch:
+        bint ended
+    bint fr_ended(const fr_watch *) noexcept nogil
+    bint fr_ends(fr_watch *, size_t) noexcept nogil
     ctypedef struct fr_run:
         size_t steps
         size_t batch
@@ -37,12 +41,25 @@ cdef extern from "engine.h":
         size_t c_at
         void *gates
         void *scratch
+        fr_watch *watch
     ctypedef struct fr_layer:
         size_t (*scratch_bytes)(const fr_layer *, size_t, size_t) noexcept nogil
         void (*run)(const fr_layer *, const fr_run *) noexcept nogil
         void (*destroy)(fr_layer *) noexcept nogil
         size_t packed_bytes
+    ctypedef struct fr_product_params:
+        size_t depth
+        size_t units
+        size_t threads
+        const float *w
+        const float *bias
+    ctypedef struct fr_product:
+        size_t (*scratch_bytes)(const fr_product *, size_t) noexcept nogil
+        void (*run)(const fr_product *, const float *, size_t, size_t, float *, void *) noexcept nogil
+        void (*destroy)(fr_product *) noexcept nogil
+        size_t packed_bytes
     ctypedef struct fr_engine:
         const char *name
         fr_layer *(*pack)(const fr_params *) noexcept nogil
+        fr_product *(*pack_product)(const fr_product_params *) noexcept nogil
     const char *FR_ENGINE_CAPSULE

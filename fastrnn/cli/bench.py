@@ -19,7 +19,7 @@ from fastrnn.cli.output import (
     say_json,
     say_table,
 )
-from fastrnn.formats.writing import replacing
+from fastrnn.formats.replacing import replacing
 from fastrnn.layers.engines import available_isas, choose_isa
 
 DEFAULTS = {"cell": "LSTM", "input_size": 128, "hidden_size": 256, "num_layers": 1}

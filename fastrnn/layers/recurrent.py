@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fastrnn._kernels.core import Stack, as_array
+from fastrnn._kernels.core import Stack, as_array, as_state
 from fastrnn.errors import FormatError
 from fastrnn.layers.engines import pack
 from fastrnn.layers.fingerprint import model_fingerprint
@@ -221,10 +221,12 @@ class RecurrentLayer:
         x : array (T, B, I), or (B, T, I) if batch_first, or (T, I)
         hx : initial state, zeros if None
             LSTM: (h_0, c_0) of (L*D, B, P) and (L*D, B, H); else h_0 (L*D, B, H). No B for (T, I).
+            Without B, or with 1 for B, it is every row's.
         lengths : int array (B,), optional
-            Steps of each row, 1 to T, in any order. Gives what torch's PackedSequence gives: y is
+            Steps of each row, 0 to T, in any order. Gives what torch's PackedSequence gives: y is
             zero past a row's end, each row ends in its own last state, and the reverse direction
-            starts at each row's own end.
+            starts at each row's own end. A row of 0 steps, which torch refuses, ends in the state
+            it began with.
 
         Returns
         -------
@@ -285,17 +287,25 @@ class RecurrentLayer:
             return {name: values.swapaxes(2, 3) for name, values in traced.items()}
         return traced
 
-    def stream(self, batch: int | None = None) -> Stream:
+    def stream(self, batch: int | None = None, initial_state: State = None) -> Stream:
         """Open `batch` streams that are stepped together; None: one, without a batch dimension.
+
+        Parameters
+        ----------
+        batch : int, optional
+        initial_state : optional
+            Where they begin and what `reset` goes back to, such as a state that was learned. LSTM:
+            (h, c) of (L, P) and (L, H), or with B, (L, B, ...); else h. None: zeros.
 
         Raises
         ------
         ValueError
-            If the layer is bidirectional: its reverse direction starts at the end of the sequence.
+            If the layer is bidirectional: its reverse direction starts at the end of the sequence;
+            or for a batch or state that does not fit.
         """
-        return Stream(self.stack, self._cell, batch, self.batch_first)
+        return Stream(self.stack, self._cell, batch, self.batch_first, initial_state)
 
-    def pool(self, capacity: int, grow: bool = False) -> StreamPool:
+    def pool(self, capacity: int, grow: bool = False, initial_state: State = None) -> StreamPool:
         """Make a pool of streams that come and go one by one and are stepped in any subset.
 
         Parameters
@@ -304,12 +314,16 @@ class RecurrentLayer:
             Streams that there is room for. Their states are allocated now.
         grow : bool
             Whether opening one more doubles the room; otherwise it raises PoolFullError.
+        initial_state : optional
+            Where streams begin and what `reset` goes back to, such as a state that was learned.
+            LSTM: (h, c) of (L, P) and (L, H); else h. None: zeros. Saved states are where a stream
+            is, and not where it began: a pool of another initial state takes them.
 
         Raises
         ------
         ValueError
             If the layer is bidirectional: its reverse direction starts at the end of the sequence;
-            or for another capacity than 1 to 2**31 - 1.
+            for another capacity than 1 to 2**31 - 1; or for a state that does not fit.
         MemoryError
             If there is no memory for so many.
         """
@@ -320,6 +334,7 @@ class RecurrentLayer:
             grow,
             self.batch_first,
             partial(model_fingerprint, self._config, self._weights, self._cell_options),
+            initial_state,
         )
 
     @property
@@ -367,16 +382,18 @@ class RecurrentLayer:
             arrays = [np.zeros(shape, self.dtype) for shape in shapes.values()]
         else:
             arrays = []
-            for value, (name, shape) in zip(self._parts(hx), shapes.items(), strict=True):
-                array = as_array(value, self.dtype, f"{self._cell}: {name}")
-                want = shape if batched else (shape[0], shape[2])
-                if array.shape != want:
-                    raise ValueError(f"{self._cell}: {name} is {array.shape}, expected {want}")
+            parts = state_pair(hx, "LSTM: hx", "(h_0, c_0)") if "c_0" in shapes else (hx,)
+            for value, (name, shape) in zip(parts, shapes.items(), strict=True):
+                what = f"{self._cell}: {name}"
+                if batched:
+                    array = as_state(value, self.dtype, shape, what)
+                else:
+                    array = as_array(value, self.dtype, what)
+                    if array.shape != (shape[0], shape[2]):
+                        want = (shape[0], shape[2])
+                        raise ValueError(f"{what} is {array.shape}, expected {want}")
                 arrays.append(array.reshape(shape).copy())
         return arrays[0], arrays[1] if len(arrays) == 2 else None
-
-    def _parts(self, hx: State) -> tuple[Any, ...]:
-        return state_pair(hx, "LSTM: hx", "(h_0, c_0)") if self._cell == "LSTM" else (hx,)
 
     def _state(self, h: Array, c: Array | None) -> State:
         return h if c is None else (h, c)

@@ -49,6 +49,8 @@ class Batcher:
     max_steps : int
         Steps in one kernel call. More than one are taken only if every session in the call has as
         many frames left.
+    initial_state : optional
+        Where sessions begin and what their `reset` goes back to, as `layer.pool` takes it.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Batcher:
         *,
         max_pending: int = 16,
         max_steps: int = 16,
+        initial_state: Any = None,
     ) -> None:
         self.name = f"{type(layer).__name__} batcher"
         if not callable(getattr(layer, "pool", None)):
@@ -75,7 +78,8 @@ class Batcher:
         if not 0 <= max_wait_ms < float("inf"):
             raise ValueError(f"{self.name}: max_wait_ms={max_wait_ms!r}, expected 0 or more")
         # One more than promised, so that a session can load a state while it holds its old one.
-        self.pool = layer.pool(capacity=int(max_streams) + 1)
+        begin = {} if initial_state is None else {"initial_state": initial_state}
+        self.pool = layer.pool(capacity=int(max_streams) + 1, **begin)
         self.input_shape = tuple(self.pool.input_shape)
         self.output_shape = tuple(self.pool.output_shape)
         self.dtype = np.dtype(self.pool.dtype)

@@ -73,12 +73,14 @@ class Server:
         Names under which /metrics may be asked for, beside addresses and localhost.
     about : mapping
         What the hello says of the layer beside its sizes.
+    initial_state : optional
+        Where streams begin and what a reset goes back to, as `layer.pool` takes it.
 
     Raises
     ------
     ValueError
-        If the layer does not fit, max_message does not hold a frame and a saved state, or an origin
-        is one that no page has.
+        If the layer or initial_state does not fit, max_message does not hold a frame and a saved
+        state, or an origin is one that no page has.
     """
 
     def __init__(
@@ -88,10 +90,18 @@ class Server:
         origins: Sequence[str] = (),
         hosts: Sequence[str] = (),
         about: Mapping[str, str | int] | None = None,
+        *,
+        initial_state: Any = None,
     ) -> None:
         for origin in origins:
             check_origin(origin)
-        self.batcher = Batcher(layer, limits.max_streams, limits.max_batch, limits.max_wait_ms)
+        self.batcher = Batcher(
+            layer,
+            limits.max_streams,
+            limits.max_batch,
+            limits.max_wait_ms,
+            initial_state=initial_state,
+        )
         if self.batcher.dtype != np.float32:
             raise ValueError(f"server: the layer is {self.batcher.dtype.name}, expected float32")
         self.limits = limits

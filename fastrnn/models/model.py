@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
@@ -19,8 +20,9 @@ from fastrnn.models.graph import Graph, build
 from fastrnn.models.inputs import Signature, element_dtype
 from fastrnn.models.ops.table import Array
 from fastrnn.models.plan import Plan
+from fastrnn.models.step import Binder
 
-_PLANS = 16  # for so many different shapes of inputs a model keeps a plan
+_SHAPES = 16  # of inputs for which a model keeps what they decide
 
 
 class Model:
@@ -33,13 +35,14 @@ class Model:
         self, graph: Graph, fixed: Mapping[str, Any], options: Mapping[str, Any], name: str
     ) -> None:
         self._name = name
-        self._options = dict(options)
+        self._binder = Binder(options)
         self._fixed = _fixed(graph, fixed)
         self._graph = fold(graph, self._fixed)
         self._signature = Signature(self._graph)
-        self._plan = Plan(self._graph, self._options)
+        self._plan = Plan.of(self._graph, self._binder)
         self._by_shape = _depends_on_shapes(self._graph)
-        self._plans: OrderedDict[Any, Plan] = OrderedDict()
+        self._runs: OrderedDict[Any, Callable[[list[Array]], list[Array]]] = OrderedDict()
+        self._lock = Lock()
 
     @classmethod
     def from_file(
@@ -88,17 +91,21 @@ class Model:
         return dict(zip(self._graph.outputs, made, strict=True))
 
     def _run(self, values: list[Array]) -> list[Array]:
-        if not self._by_shape:
-            return self._plan.run(values)
+        """The outputs; what depends on the inputs' shapes alone is computed once for each."""
         key = tuple(value.shape for value in values)
-        plan = self._plans.get(key)
-        if plan is not None:
-            return plan.run(values)
+        run = self._runs.get(key)
+        if run is not None:
+            return run(values)
         shapes: dict[str, tuple[int, ...]] = {}
         made = self._plan.run(values, shapes)
-        self._plans[key] = Plan(fold(self._graph, shapes=shapes), self._options)
-        while len(self._plans) > _PLANS:
-            self._plans.popitem(last=False)
+        graph, plan = self._graph, self._plan
+        if self._by_shape:
+            graph = fold(graph, shapes=shapes)
+            plan = Plan.of(graph, self._binder)
+        with self._lock:
+            self._runs[key] = plan.run if graph.data_decides else plan.rerun
+            while len(self._runs) > _SHAPES:
+                self._runs.popitem(last=False)
         return made
 
     def __repr__(self) -> str:

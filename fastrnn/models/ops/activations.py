@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fastrnn.models.ops.elementwise import erf
 from fastrnn.models.ops.reduce import add_last, restore
-from fastrnn.models.ops.table import Array, op
+from fastrnn.models.ops.table import Array, op, runs_over
 
 
 @op("Relu", 6, kind="pointwise")
@@ -26,6 +28,26 @@ def sigmoid(x: Array, *, out: Array | None = None) -> Array:
     y = np.exp(y, out=out)
     y = np.add(y, one, out=out)
     return np.divide(one, y, out=out)
+
+
+@runs_over(relu)
+def relu_over(given: Sequence[Any], results: Sequence[Array]) -> list[Any]:
+    """The ufunc itself."""
+    zero = np.zeros((), results[0].dtype)
+    return [partial(np.maximum, given[0], zero, out=results[0])]
+
+
+@runs_over(sigmoid)
+def sigmoid_over(given: Sequence[Any], results: Sequence[Array]) -> list[Any]:
+    """The ufuncs themselves."""
+    y = results[0]
+    one = np.ones((), y.dtype)
+    return [
+        partial(np.negative, given[0], out=y),
+        partial(np.exp, y, out=y),
+        partial(np.add, y, one, out=y),
+        partial(np.divide, one, y, out=y),
+    ]
 
 
 @op("LeakyRelu", 6, kind="pointwise")

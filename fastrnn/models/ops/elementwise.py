@@ -6,13 +6,14 @@ array alike (`tests/test_models_bits.py`).
 
 from __future__ import annotations
 
-from functools import reduce
+from collections.abc import Sequence
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 
 from fastrnn.models.ops.elements import dtype_of
-from fastrnn.models.ops.table import Array, op, prepares
+from fastrnn.models.ops.table import Array, op, prepares, runs_over
 
 _UFUNCS: dict[str, tuple[int, np.ufunc]] = {
     "Add": (7, np.add),
@@ -79,6 +80,15 @@ def power(x: Array, y: Array, *, out: Array | None = None) -> Array:
         return raised
     out[...] = raised
     return out
+
+
+@runs_over(power)
+def power_over(given: Sequence[Any], results: Sequence[Array]) -> list[Any] | None:
+    """Squares by the ufunc itself."""
+    x, y = given
+    if y.ndim == 0 and not y.flags.writeable and y == 2:
+        return [partial(np.square, x, out=results[0])]
+    return None
 
 
 @op("Reciprocal", 6, kind="pointwise")

@@ -27,12 +27,28 @@ def prepare_matmul(known: Sequence[Any], options: dict[str, Any]) -> Any:
     weight = known[1]
     if not are_constant(weight) or weight.ndim != 2 or weight.dtype.kind != "f":
         return None
-    product = Product(weight.T, None, options)
+    return Linear(weight.T, None, options)
 
-    def multiply(x: Array, _: Array) -> Array:
-        return product(x)
 
-    return multiply
+class Linear:
+    """The product of x (..., K) with constant weights (N, K), plus a bias (N,)."""
+
+    def __init__(self, weight: Array, bias: Array | None, options: dict[str, Any]) -> None:
+        self.product = Product(weight, bias, options)
+
+    def __call__(self, x: Array, *_: Any) -> Array:
+        """X (..., K) to (..., N)."""
+        if not x.ndim:
+            raise ValueError("x has no axes")
+        return self.product(x)
+
+    def over(self, given: Sequence[Any], results: Sequence[Array]) -> list[Any] | None:
+        """Calls that compute `results` from `given`."""
+        rows = given[0].reshape(-1, self.product.inputs)
+        out = results[0].reshape(-1, self.product.outputs)
+        if not np.may_share_memory(rows, given[0]) or not np.may_share_memory(out, results[0]):
+            return None
+        return self.product.over(rows, out)
 
 
 @op("Gemm", 7)
@@ -81,10 +97,12 @@ def prepare_gemm(
             return None  # a row for each row of A
         bias = np.ascontiguousarray(np.broadcast_to(bias.reshape(-1), len(weight)))
     scaled = weight if alpha == 1 else weight * weight.dtype.type(alpha)
-    product = Product(scaled, bias, options)
+    linear = Linear(scaled, bias, options)
+    if not transA and (bias is not None or len(known) < 3 or known[2] is None):
+        return linear
 
     def multiply(a: Array, _: Array, c: Array | None = None) -> Array:
-        y = product(a.T if transA else a)
+        y = linear(a.T if transA else a)
         return y if c is None or bias is not None else y + c.dtype.type(beta) * c
 
     return multiply

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -156,6 +157,27 @@ class InLayer:
         """As the operator; w, r and bias are the constants that the layer was made of."""
         states = States(lengths, h, c)
         return whole(self.kind, x, self.weights, states, self.attributes.layout, self.packed.run)
+
+    def over(self, given: Sequence[Any], results: Sequence[Array]) -> list[Any] | None:
+        """Calls that compute `results` from `given`: states are copied, and advanced in place."""
+        x, _, _, _, lengths, *states = (*given, *(None,) * 7)[:7]
+        layer, reverse = self.packed.layer, self.packed.reverse
+        if lengths is not None or reverse or self.attributes.layout or not x.size:
+            return None
+        y = results[0].transpose(0, 2, 1, 3)
+        T, B, D, H = y.shape
+        out = y.reshape(T, B, D * H)
+        if not np.may_share_memory(out, results[0]):
+            return None
+        calls: list[Any] = []
+        if not x.flags.c_contiguous or x.dtype != layer.dtype:
+            fixed = np.empty(x.shape, layer.dtype)
+            calls.append(partial(np.copyto, fixed, x))
+            x = fixed
+        for state, end in zip(states, results[1:], strict=False):
+            calls.append(partial(np.copyto, end, 0 if state is None else state))
+        ends = results[1:] if len(results) > 1 else [np.zeros((D, B, H), layer.dtype)]
+        return [*calls, partial(layer.stack.run, x, *ends, *(None,) * (2 - len(ends)), out)]
 
 
 def _prepare(

@@ -8,22 +8,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from fastrnn.models.ops.table import Array, op
+from fastrnn.models.ops.room import claim
+from fastrnn.models.ops.table import Array, op, runs_over
 
 
 def add_last(x: Array, axes: Sequence[int]) -> Array:
     """The sum of x along `axes`, which vanish."""
-    chosen = [axis % x.ndim for axis in axes]
+    claim(x.shape, x.dtype)
+    return np.add.reduce(_rows(x, axes), axis=-1, dtype=x.dtype)
+
+
+def _moved(x: Array, axes: Sequence[int]) -> Array:
+    """X with `axes` last."""
+    chosen = sorted(axis % x.ndim for axis in axes)
     kept = [axis for axis in range(x.ndim) if axis not in chosen]
-    moved = x.transpose(kept + sorted(chosen))
-    shape = [x.shape[axis] for axis in kept]
-    count = math.prod(x.shape[axis] for axis in chosen)
-    rows = np.ascontiguousarray(moved).reshape(*shape, count)
-    return np.add.reduce(rows, axis=-1, dtype=x.dtype)
+    return x.transpose(kept + chosen)
+
+
+def _rows(x: Array, axes: Sequence[int]) -> Array:
+    """X, contiguous, with `axes` as one, the last."""
+    moved = _moved(x, axes)
+    shape = moved.shape[: x.ndim - len(axes)]
+    count = math.prod(x.shape[axis] for axis in axes)
+    return np.ascontiguousarray(moved).reshape(*shape, count)
 
 
 def restore(y: Array, ndim: int, axes: Sequence[int]) -> Array:
@@ -112,6 +124,25 @@ _REDUCTIONS: dict[str, tuple[int, Callable[[Array, tuple[int, ...]], Array]]] = 
 _POINTWISE_WITHOUT_AXES = {"ReduceSumSquare", "ReduceL1", "ReduceL2", "ReduceLogSum"}
 
 
+def _over(name: str, x: Array, y: Array, axes: tuple[int, ...]) -> list[Callable[[], Any]] | None:
+    """A sum or mean as calls of the ufuncs themselves."""
+    if name not in ("ReduceSum", "ReduceMean") or not axes or x.dtype.kind != "f" or not x.size:
+        return None
+    rows = _rows(x, axes)
+    out = y.reshape(rows.shape[:-1])
+    if not np.may_share_memory(out, y):
+        return None
+    calls: list[Callable[[], Any]] = []
+    if not np.may_share_memory(rows, x):
+        kept, moved = np.empty(rows.shape, x.dtype), _moved(x, axes)
+        calls.append(partial(np.copyto, kept.reshape(moved.shape), moved))
+        rows = kept
+    calls.append(partial(np.add.reduce, rows, -1, x.dtype, out))
+    if name == "ReduceMean":
+        calls.append(partial(np.divide, out, np.array(rows.shape[-1], x.dtype), out=out))
+    return calls
+
+
 def _enter(name: str, since: int, reduction: Callable[[Array, tuple[int, ...]], Array]) -> None:
     def reduce(x: Array, axes: tuple[int, ...], keepdims: int) -> Array:
         if not axes and name not in _POINTWISE_WITHOUT_AXES:
@@ -128,6 +159,23 @@ def _enter(name: str, since: int, reduction: Callable[[Array, tuple[int, ...]], 
         x: Array, axes: Array | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
     ) -> Array:
         return reduce(x, _along(x, axes, noop_with_empty_axes), keepdims)
+
+    @runs_over(by_attribute)
+    def by_attribute_over(
+        given: Sequence[Any], results: Sequence[Array], *, axes: Any = None, keepdims: int = 1
+    ) -> list[Callable[[], Any]] | None:
+        return _over(name, given[0], results[0], _along(given[0], axes, 0))
+
+    @runs_over(by_input)
+    def by_input_over(
+        given: Sequence[Any],
+        results: Sequence[Array],
+        *,
+        keepdims: int = 1,
+        noop_with_empty_axes: int = 0,
+    ) -> list[Callable[[], Any]] | None:
+        axes = given[1] if len(given) > 1 else None
+        return _over(name, given[0], results[0], _along(given[0], axes, noop_with_empty_axes))
 
 
 for _name, (_since, _reduction) in _REDUCTIONS.items():

@@ -179,13 +179,11 @@ def _alive(nodes: list[Node], needed: set[str]) -> tuple[list[Node], set[str]]:
         if not needed.intersection(name for name in node.outputs if name):
             continue
         if node.branches is not None:
-            node = replace(
-                node,
-                branches=tuple(
-                    Branch(tuple(_alive(list(b.nodes), set(b.outputs))[0]), b.outputs)
-                    for b in node.branches
-                ),
+            then, other = (
+                Branch(tuple(_alive(list(b.nodes), set(b.outputs))[0]), b.outputs)
+                for b in node.branches
             )
+            node = replace(node, branches=(then, other))
         needed |= reads(node)
         kept.append(node)
     return kept[::-1], needed

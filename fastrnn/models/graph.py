@@ -133,7 +133,7 @@ class _Checker:
             {value.name: value for value in (*graph.inputs, *graph.outputs)},
             self.budget,
             tuple(unused),
-            self.model.ignored,
+            ignored=self.model.ignored,
         )
 
     def _constants(self, graph: onnx.Graph, scope: _Scope) -> None:

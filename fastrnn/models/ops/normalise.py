@@ -46,7 +46,7 @@ def prepare_batch_normalization(
     _check_inference(training_mode, spatial, outputs)
     if not are_constant(*known[1:]):
         return None
-    factor, shift = _factor_and_shift(*known[1:5], epsilon)
+    factor, shift = _factor_and_shift(known[1], known[2], known[3], known[4], epsilon)
 
     def normalise(x: Array, *_: Array) -> Array:
         return _scaled(x, factor, shift)

@@ -161,7 +161,7 @@ def scatter_elements(
 ) -> Array:
     """X with each element of `updates` at its index along an axis."""
     y = x.copy()
-    grid = list(np.indices(indices.shape, sparse=True))
+    grid: list[Any] = list(np.indices(indices.shape, sparse=True))
     axis = axis_of(x, axis)
     grid[axis] = np.where(indices < 0, indices + x.shape[axis], indices)
     _scatter(y, tuple(grid), updates, reduction)
@@ -175,7 +175,7 @@ def _scatter(y: Array, where: tuple[Array, ...], updates: Array, reduction: str)
     if reduction == "none":
         y[where] = updates
     elif reduction in _SCATTER:
-        _SCATTER[reduction].at(y, where, updates)  # type: ignore[attr-defined]
+        _SCATTER[reduction].at(y, where, updates)
     else:
         raise ValueError(f"reduction={reduction!r}, expected none, {', '.join(_SCATTER)}")
 
@@ -223,7 +223,7 @@ def pad_11(
     for n, pair in zip(x.shape, widths, strict=True):
         if max(pair) and (not n or (most is not None and max(pair) > n + most)):
             raise ValueError(f"mode={mode!r} pads {n} elements with {max(pair)}")
-    return np.pad(x, widths, mode=_MODES[mode])  # type: ignore[call-overload,no-any-return]
+    return np.pad(x, widths, mode=_MODES[mode])  # type: ignore[call-overload]
 
 
 def _amounts(x: Array, pads: Any, axes: Any) -> _Amounts:

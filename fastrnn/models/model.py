@@ -17,6 +17,7 @@ from fastrnn.formats import onnx
 from fastrnn.formats.source import shown
 from fastrnn.models.bound import Bound, Bounds
 from fastrnn.models.fold import fold
+from fastrnn.models.fuse import fuse
 from fastrnn.models.graph import Graph, build
 from fastrnn.models.inputs import Signature, element_dtype
 from fastrnn.models.ops.table import Array
@@ -39,7 +40,7 @@ class Model:
         self._name = name
         self._binder = Binder(options)
         self._fixed = _fixed(graph, fixed)
-        self._graph = fold(graph, self._fixed)
+        self._graph = fuse(fold(graph, self._fixed))
         self._signature = Signature(self._graph)
         self._plan = Plan.of(self._graph, self._binder)
         self._by_shape = _depends_on_shapes(self._graph)

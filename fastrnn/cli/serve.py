@@ -59,7 +59,7 @@ def add_parser(subparsers: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", metavar="FILE", help=".pt/.pth, TorchScript, .safetensors or .npz")
+    parser.add_argument("file", metavar="FILE", help="weights, as fastrnn.load takes them")
     parser.add_argument("prefix", metavar="PREFIX", nargs="?", default="", help="which stack in it")
     where = parser.add_argument_group("where")
     where.add_argument("--host", default="127.0.0.1", help="address to bind to (%(default)s)")

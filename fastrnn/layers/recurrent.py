@@ -14,19 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrnn._kernels.core import Stack, as_array
+from fastrnn.errors import FormatError
 from fastrnn.layers.engines import pack
 from fastrnn.layers.fingerprint import model_fingerprint
 from fastrnn.layers.options import LayerOptions, Options, check_integer, decide, takes_options
+from fastrnn.layers.statedict import StackWeights, StateDict, find_stack, told
 from fastrnn.layers.trace import trace
-from fastrnn.layers.weights import (
-    StackConfig,
-    check_shapes,
-    common_dtype,
-    freeze,
-    infer_config,
-    resolve_prefix,
-    stack_parameters,
-)
+from fastrnn.layers.weights import StackConfig, common_dtype, freeze
 from fastrnn.sequences import batch_major, row_order, state_pair, time_major
 from fastrnn.streams.pool import StreamPool
 from fastrnn.streams.stream import Stream
@@ -79,6 +73,7 @@ class RecurrentLayer:
         self._cell_options = cell_options
         self._computation = decide(self._cell, options)
         self._weights: dict[str, Array] = {}
+        self._folded: dict[str, str] = {}
         self._stack: Stack | None = None
 
     input_size = property(lambda self: self._config.input_size)
@@ -93,6 +88,7 @@ class RecurrentLayer:
     engine = property(lambda self: self._computation.engine)
     isa = property(lambda self: self._computation.isa)
     threads = property(lambda self: self._computation.threads)
+    folded = property(lambda self: dict(self._folded))
 
     @classmethod
     @takes_options
@@ -113,20 +109,38 @@ class RecurrentLayer:
         Raises
         ------
         ValueError
-            If the tensors under `prefix` are not one whole stack of this cell with finite values.
+            If the tensors under `prefix` are not one whole stack of this cell with finite values,
+            or others are with them. Parameters that are kept in parts of a known form (weight_norm,
+            spectral_norm, pruning, weight drop, dynamic quantization) are folded: see `folded`.
         TypeError
             If `weights` is not a mapping, or holds something else than floating-point arrays.
         """
-        prefix = resolve_prefix(weights, prefix)
-        config = infer_config(weights, prefix)
-        if config.cell != cls._cell:
-            raise ValueError(f"{cls._cell}: the weights under {prefix!r} are those of {config}")
-        found = stack_parameters(weights, prefix)
-        if options.get("dtype") is None:
-            options["dtype"] = common_dtype(found)
-        layer = cls.from_config(config, **options)
-        layer.take(found, prefix)
+        found = find_stack(weights, prefix)
+        if found.config.cell != cls._cell:
+            raise ValueError(
+                f"{cls._cell}: the weights under {found.prefix!r} are those of {found.config}"
+            )
+        layer = cls.for_stack(found, **options)
+        layer.take(found)
         return layer
+
+    @classmethod
+    def for_stack(cls, found: StackWeights, **options: Any) -> Any:
+        """Make a layer of the sizes of `found`, and with its options, without its weights yet.
+
+        Raises
+        ------
+        FormatError
+            If the file that `found` is from does not say what has to be known.
+        """
+        if found.said is not None:
+            try:
+                options = found.said.completed(options)
+            except FormatError as error:
+                raise FormatError(f"{found.prefix} {error}") from None
+        if options.get("dtype") is None:
+            options["dtype"] = common_dtype(found.parameters)
+        return cls.from_config(found.config, **options)
 
     @classmethod
     def from_config(cls, config: StackConfig, **options: Any) -> Any:
@@ -156,23 +170,23 @@ class RecurrentLayer:
             raise TypeError(
                 f"{self._cell}: state_dict is {type(state_dict).__name__}, expected a mapping"
             )
-        for key in state_dict:
-            if (
-                key not in stack_parameters({key: None})
-                and f"{key}_l0" not in self._config.shapes()
-            ):
-                raise ValueError(
-                    f"{self._cell}: state_dict has {key!r}, expected only the layer's own "
-                    "parameters: for a whole model use from_state_dict(weights, prefix)"
-                )
-        self.take(stack_parameters(state_dict), "")
+        state = StateDict(state_dict)
+        if state.prefixes != [""]:
+            raise ValueError(
+                f"{self._cell}: state_dict is not one layer's: {state.in_words}; "
+                "for a whole model use from_state_dict(weights, prefix)"
+            )
+        try:
+            found = state.stack("", self._config)
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"{self._cell}: {error}") from None
+        self.take(found)
 
-    def take(self, found: Mapping[str, Any], prefix: str) -> None:
-        """Take what `stack_parameters` found under `prefix`; raises as from_state_dict."""
-        where = f"{self._cell}: {prefix}{'.' if prefix else ''}"
-        check_shapes(self._config, {k: tuple(np.shape(v)) for k, v in found.items()}, where)
-        weights = freeze(found, self.dtype, where)
-        self._weights = {name: weights[name] for name in self._config.shapes()}
+    def take(self, found: StackWeights) -> None:
+        """Take the weights of a stack of this layer's sizes; raises as load_state_dict."""
+        where = f"{self._cell}: {found.prefix}{'.' if found.prefix else ''}"
+        self._weights = freeze(found.parameters, self.dtype, where)
+        self._folded = dict(found.folded)
         self._stack = self._pack()
 
     def _pack(self) -> Stack:
@@ -373,6 +387,8 @@ class RecurrentLayer:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._computation = self._computation.here(self._cell)  # made on another CPU, perhaps
+        for array in self._weights.values():
+            array.flags.writeable = False
         if self._weights:
             self._stack = self._pack()
 
@@ -382,4 +398,5 @@ class RecurrentLayer:
         said = "".join(f", {k}={v!r}" for k, v in options.items() if v != defaults[k])
         how = f"engine={self.engine!r}" + (f", isa={self.isa!r}" if self.isa else "")
         how += f", threads={self.threads}" if self.threads > 1 else ""
+        how += f", folded={told(self._folded)!r}" if self._folded else ""
         return f"{str(self._config)[:-1]}{said}, dtype={self.dtype.name}, {how})"

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import onnx
+from fastrnn.formats import Readable, onnx
+from fastrnn.formats.opening import title
 from fastrnn.formats.source import shown
 from fastrnn.models.bound import Bound, Bounds
 from fastrnn.models.fold import fold
@@ -49,10 +50,10 @@ class Model:
 
     @classmethod
     def from_file(
-        cls, path: str | os.PathLike[str], fixed: Mapping[str, Any], options: Mapping[str, Any]
+        cls, path: Readable, fixed: Mapping[str, Any], options: Mapping[str, Any]
     ) -> Model:
         """Read, check and fold the file `path`; raises as `fastrnn.load_model`."""
-        name = os.fspath(path)
+        name = title(path)
         model = onnx.read(path)
         try:
             return cls(build(model), fixed, options, name)
@@ -126,8 +127,8 @@ class Model:
 
     def __repr__(self) -> str:
         lines = [f"Model({os.path.basename(self._name)})"]
-        for title, values in (("inputs", self.inputs), ("outputs", self.outputs)):
-            lines.append(f"  {title}:")
+        for what, values in (("inputs", self.inputs), ("outputs", self.outputs)):
+            lines.append(f"  {what}:")
             lines += [f"    {name}: {_described(value)}" for name, value in values.items()]
         for name, array in self._fixed.items():
             lines.append(f"  fixed: {name} = {array.tolist() if array.size == 1 else array.shape}")

@@ -17,6 +17,7 @@ from fastrnn.formats import Readable, onnx
 from fastrnn.formats.opening import title
 from fastrnn.formats.source import shown
 from fastrnn.models.bound import Bound, Bounds
+from fastrnn.models.fingerprint import graph_fingerprint
 from fastrnn.models.fold import fold
 from fastrnn.models.fuse import fuse
 from fastrnn.models.graph import Graph, build
@@ -41,6 +42,7 @@ class Model:
         self._name = name
         self._binder = Binder(options)
         self._fixed = _fixed(graph, fixed)
+        self._fingerprint = graph_fingerprint(graph, self._fixed)
         self._graph = fuse(fold(graph, self._fixed))
         self._signature = Signature(self._graph)
         self._plan = Plan.of(self._graph, self._binder)
@@ -69,6 +71,14 @@ class Model:
     def outputs(self) -> Mapping[str, onnx.Value]:
         """Each output's element type and shape, as far as the file says, in its order."""
         return MappingProxyType(self._signature.outputs)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, of what the model computes, with the inputs that are fixed.
+
+        Equal for equal models whatever engine, ISA or threads they have; saved states carry it.
+        """
+        return self._fingerprint.hex()
 
     def __call__(self, /, *args: npt.ArrayLike, **named: npt.ArrayLike) -> Any:
         """Run the graph.

@@ -16,33 +16,44 @@ static size_t product_threads(const simd_product *p, size_t rows)
     return p->base.packed_bytes / sizeof(float) * rows >= THREAD_WORK ? smaller(p->threads, p->m.blocks) : 1;
 }
 
-/* One thread's: a block's sums of a group of rows. */
-static size_t product_sums(size_t rows) { return smaller(rows, GROUP_ROWS) * BLOCK_PANELS * PANEL; }
+/* One thread's scratch: a block's sums of a group of rows, and the group's rows as the tiles read them. */
+static size_t product_sums_bytes(size_t rows) { return rows * BLOCK_PANELS * LINE; }
+
+static size_t product_member_bytes(const simd_product *p, size_t rows)
+{
+    size_t group = even_part(rows, GROUP_ROWS);
+    return product_sums_bytes(group) + round_up(operand_bytes(&p->m, group), ALIGNMENT);
+}
 
 static size_t product_scratch_bytes(const fr_product *product, size_t rows)
 {
-    return product_threads((const simd_product *)product, rows) * product_sums(rows) * sizeof(float);
+    const simd_product *p = (const simd_product *)product;
+    return product_threads(p, rows) * product_member_bytes(p, rows);
 }
 
 typedef struct {
     const simd_product *product;
     const float *x;
     size_t x_stride, rows;
-    float *y, *scratch;
+    float *y;
+    char *scratch;
 } product_job;
 
 static void product_member(void *job_, fr_team *team, size_t member)
 {
     const product_job *job = job_;
     const matrix *m = &job->product->m;
-    float *sums = job->scratch + member * product_sums(job->rows);
     size_t first, last, group = even_part(job->rows, GROUP_ROWS);
+    char *scratch = job->scratch + member * product_member_bytes(job->product, job->rows);
+    float *sums = (float *)scratch;
     share(m->blocks, team, member, &first, &last);
     for (size_t row = 0, rows; row < job->rows; row += rows) {
         rows = smaller(group, job->rows - row);
+        operand x = matrix_operand(m, job->x + row * job->x_stride, job->x_stride, rows, 0.0f,
+                                   scratch + product_sums_bytes(group));
         for (size_t block = first; block < last; block++) {
             size_t unit = block_unit(m, block), width = block_width(m, block);
-            block_product(m, block, rows, job->x + row * job->x_stride, job->x_stride, sums);
+            block_product(m, block, rows, &x, sums);
             copy_rows(job->y + row * m->units + unit, m->units, sums, width, rows, smaller(width, m->units - unit));
         }
     }
@@ -66,8 +77,9 @@ fr_product *ISA(fr_simd_pack_product)(const fr_product_params *params)
     simd_product *p = calloc(1, sizeof *p);
     if (!p)
         return NULL;
-    p->m = matrix_shape(params->depth, params->units, 1);
-    size_t bytes = matrix_floats(&p->m) * sizeof(float);
+    const weight_format *f = formats[params->weights];
+    p->m = matrix_shape(f, params->depth, params->units, 1);
+    size_t bytes = matrix_bytes(&p->m);
     p->base = (fr_product){product_scratch_bytes, run_product, destroy_product, bytes};
     p->threads = params->threads ? params->threads : 1;
     p->m.w = allocate_weights(bytes);
@@ -76,6 +88,7 @@ fr_product *ISA(fr_simd_pack_product)(const fr_product_params *params)
         return NULL;
     }
     p->m.far = bytes >= FAR_BYTES;
-    matrix_pack(&p->m, params->w, params->bias);
+    matrix_source source = source_of(f, params->w, params->scale, params->bias, 0, params->depth);
+    matrix_pack(&p->m, &source);
     return &p->base;
 }

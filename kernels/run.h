@@ -28,6 +28,8 @@ typedef struct {
     float *h_sums;      /* (threads, h_sums_floats), each (blocks in work, rows, block width) */
     size_t h_sums_floats;
     float *x_sums[2];   /* per stage (blocks, chunk * rows, block width) */
+    char *operands;     /* (threads, operand_bytes): rows encoded, where the weight format wants it */
+    size_t operand_bytes;
 } run_plan;
 
 /* Multiply-adds of a step below which a barrier costs more than another thread saves: LSTM, I = H = 192, 1 row. */
@@ -69,6 +71,11 @@ static run_plan lay_out(const simd_layer *l, size_t steps, size_t batch, arena *
     s.h_sums = take(a, s.threads * s.h_sums_floats);
     for (size_t i = 0; i < l->stages; i++)
         s.x_sums[i] = take(a, chunk_rows * l->stage[i].x.gates * round_up(l->stage[i].x.units, PANEL));
+    s.operand_bytes = operand_bytes(&l->stage[0].x, chunk_rows);
+    for (size_t i = 0; i < l->stages; i++)
+        s.operand_bytes = larger(s.operand_bytes, operand_bytes(&l->stage[i].h, rows));
+    s.operand_bytes = round_up(s.operand_bytes, ALIGNMENT);
+    s.operands = (char *)take(a, s.threads * s.operand_bytes / sizeof(float));
     return s;
 }
 
@@ -101,6 +108,7 @@ static void stage_step(const simd_layer *l, size_t i, const run_plan *s, size_t 
     const stage *g = &l->stage[i];
     const float *from = i == 0 ? s->state.h : s->state.inner;
     size_t stride = i == 0 ? s->state.h_stride : s->state.unit_stride;
+    operand h = matrix_operand(&g->h, from, stride, rows, g->most, s->operands);
     size_t at_once = rows == 1 ? CELL_ROWS : rows < CELL_ROWS ? CELL_ROWS / rows : 1;       /* blocks */
     for (size_t block = first, n; block < last; block += n) {
         cell_block b[CELL_ROWS];
@@ -111,7 +119,7 @@ static void stage_step(const simd_layer *l, size_t i, const run_plan *s, size_t 
                                 + chunk_row * width;
             float *h_sums = s->h_sums + k * rows * BLOCK_PANELS * PANEL;
             b[k] = (cell_block){rows, block_unit(&g->h, block + k), units, width, x_sums, h_sums};
-            block_product(&g->h, block + k, rows, from, stride, h_sums);
+            block_product(&g->h, block + k, rows, &h, h_sums);
         }
         for (size_t k = 0; g->gates && k < n; k++)
             g->gates(&s->state, &b[k]);
@@ -135,25 +143,29 @@ static void share(size_t n, const fr_team *team, size_t member, size_t *first, s
     *last = size == 1 ? n : n * (member + 1) / size;
 }
 
-/* x_sums of the live rows of steps [first, first + n): step t's at chunk row (t - first) * rows */
+/* x_sums of the live rows of steps [first, first + n): step t's at chunk row (t - first) * rows. More than one step
+ * only where the group is the whole batch, so that the steps' rows follow one another in x too. */
 static void project_chunk(const simd_layer *l, const fr_run *run, size_t first_row, size_t rows, size_t first, size_t n,
                           const run_plan *s, const fr_team *team, size_t member)
 {
+    const float *x = (const float *)run->x + (first * run->batch + first_row) * l->input_size;
+    size_t all = n == 1 ? live_rows(run, first_row, rows, first) : n * rows;
+    operand a = matrix_operand(&l->stage[0].x, x, l->input_size, all, 0.0f, s->operands);
     for (size_t i = 0, begin, end; i < l->stages; i++) {
         const matrix *m = &l->stage[i].x;
         share(m->blocks, team, member, &begin, &end);
         for (size_t block = begin; block < end; block++) {
             float *sums = block_sums(m, block, n * rows, s->x_sums[i]);
             for (size_t t = first, steps; t < first + n; t += steps) {
-                const float *x = (const float *)run->x + (t * run->batch + first_row) * l->input_size;
-                size_t live = live_rows(run, first_row, rows, t);
+                size_t live = live_rows(run, first_row, rows, t), row = (t - first) * rows;
                 steps = 1;
                 if (live == run->batch)     /* steps in which every row lives are one matrix */
                     while (t + steps < first + n && live_rows(run, first_row, rows, t + steps) == rows)
                         steps++;
+                operand from = operand_from(&a, row);
                 if (live)
-                    block_product(m, block, live == rows ? steps * rows : live, x, l->input_size,
-                                  sums + (t - first) * rows * block_width(m, block));
+                    block_product(m, block, live == rows ? steps * rows : live, &from,
+                                  sums + row * block_width(m, block));
             }
         }
     }
@@ -238,6 +250,7 @@ static void run_member(void *job_, fr_team *team, size_t member)
     const run_job *job = job_;
     run_plan s = *job->plan;
     s.h_sums += member * s.h_sums_floats;
+    s.operands += member * s.operand_bytes;
     for (size_t row = 0; row < job->run->batch; row += s.group) {
         if (row)
             fr_team_barrier(team);      /* y is still copied from where the next group's state goes */

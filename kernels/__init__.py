@@ -24,5 +24,5 @@ From the top, each floor knowing only the ones below:
     tile.h  pack.h      the matrix product, and the layout it reads
     activation.h        sigmoid and tanh
     vector_<isa>.h      the few vector operations of one instruction set
-    team.c  .h          threads for one run, and their barrier
+    team.c  .h          threads for one run, and who does which blocks
 """

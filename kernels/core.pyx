@@ -18,7 +18,8 @@ from engine cimport (
 )
 from libc.limits cimport INT_MAX
 from libc.stdlib cimport free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
+from signals cimport fr_signals, fr_watch_signals, is_watched, raised
 from stack cimport (
     FR_STACK_CAPSULE, fr_aligned_alloc, fr_stack, fr_stack_run, fr_stack_scratch_bytes,
 )
@@ -60,6 +61,30 @@ def as_array(value, dtype, str what):
         raise TypeError(f"{what} has dtype {array.dtype}, expected a real number type such as "
                         f"{np.dtype(dtype).name}")
     return np.require(array, dtype, ("C", "A"))
+
+
+def as_state(value, dtype, tuple shape, str what):
+    """`value` as a C-contiguous array (L, B, W) of `dtype`: one state for each row, or for all.
+
+    Takes (L, B, W), and (L, W) or (L, 1, W), which stand for every row.
+
+    Raises
+    ------
+    TypeError
+        As as_array.
+    ValueError
+        For another shape.
+    """
+    array = as_array(value, dtype, what)
+    layers, _, width = shape
+    if array.shape == (layers, width):
+        array = array[:, None]
+    if array.shape == (layers, 1, width):
+        array = np.ascontiguousarray(np.broadcast_to(array, shape))
+    if array.shape != shape:
+        raise ValueError(f"{what} is {array.shape}, expected {shape}, or {(layers, width)} for "
+                         "every row")
+    return array
 
 
 cdef void *data(object array, object dtype, tuple shape, str what, bint write=False) except NULL:
@@ -264,8 +289,14 @@ cdef class Stack:
             Rows [0, rows[t]) live at step t.
         gates : (D, T, B, G*H), out, optional
             Activated gates in torch's order. One-layer stacks of the BLAS engine only.
+
+        Raises
+        ------
+        What a signal's handler raises during a long run in the main thread: h and c are then as
+        they were, y and gates are not.
         """
         cdef fr_run run
+        cdef fr_signals signals
         cdef const fr_stack *s = &self.stack
         cdef size_t states = s.num_layers * s.directions
         if not isinstance(x, np.ndarray) or x.ndim != 3:
@@ -296,6 +327,14 @@ cdef class Stack:
         run.scratch = fr_aligned_alloc(fr_stack_scratch_bytes(s, T, B))
         if run.scratch == NULL:
             raise MemoryError(f"no memory for {T} steps of {B} rows")
+        if is_watched(s, T, B):
+            run.watch = fr_watch_signals(&signals)
+            before = [state.copy() for state in (h, c) if state is not None]
         with nogil:
             fr_stack_run(s, &run)
             free(run.scratch)
+        if run.watch != NULL and run.watch.ended:
+            memcpy(run.h, np.PyArray_DATA(before[0]), np.PyArray_NBYTES(before[0]))
+            if run.c != NULL:
+                memcpy(run.c, np.PyArray_DATA(before[1]), np.PyArray_NBYTES(before[1]))
+            raised()

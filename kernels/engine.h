@@ -40,6 +40,36 @@ typedef struct {
     const float *scale_ih, *scale_hh, *scale_hr;    /* (G*H), (G*H), (P): what a row's integers are times; else NULL */
 } fr_params;
 
+/* Whoever may want a long run to end early: asked between pieces of its work, by the thread that called it. A run that
+ * was ended leaves states, y and gates undefined. */
+typedef struct fr_watch fr_watch;
+struct fr_watch {
+    int (*wants_end)(fr_watch *watch);
+    size_t work;                /* multiply-adds since it was asked */
+    int ended;
+};
+
+/* From one question to the next: 10 us to 1 ms. */
+#ifndef FR_WATCH_WORK       /* the tests set it to 64 */
+#define FR_WATCH_WORK ((size_t)1 << 20)
+#endif
+
+/* Whether the run has been ended: for any thread of it. */
+static inline int fr_ended(const fr_watch *w) { return w && __atomic_load_n(&w->ended, __ATOMIC_RELAXED); }
+
+/* Whether it is to end now that its caller's thread has done `work` more multiply-adds. */
+static inline int fr_ends(fr_watch *w, size_t work)
+{
+    if (!w)
+        return 0;
+    w->work += work;
+    if (w->work >= FR_WATCH_WORK && !w->ended) {
+        w->work = 0;
+        __atomic_store_n(&w->ended, w->wants_end(w), __ATOMIC_RELAXED);
+    }
+    return w->ended;
+}
+
 /* One sequence through one layer in one direction. Row m of x at step t starts at
  * x + (t*batch + m)*I; of y at y + (t*batch + m)*y_stride. */
 typedef struct {
@@ -59,6 +89,7 @@ typedef struct {
     size_t h_at, c_at;
     void *gates;                /* (T, B, G*H): activated gates out, or NULL. BLAS engine only. */
     void *scratch;              /* scratch_bytes(layer, T, B) bytes, aligned to 64 */
+    fr_watch *watch;            /* or NULL */
 } fr_run;
 
 typedef struct fr_layer fr_layer;

@@ -30,6 +30,10 @@ cdef extern from "engine.h":
         const float *scale_ih
         const float *scale_hh
         const float *scale_hr
+    ctypedef struct fr_watch:
+        bint ended
+    bint fr_ended(const fr_watch *) noexcept nogil
+    bint fr_ends(fr_watch *, size_t) noexcept nogil
     ctypedef struct fr_run:
         size_t steps
         size_t batch
@@ -45,6 +49,7 @@ cdef extern from "engine.h":
         size_t c_at
         void *gates
         void *scratch
+        fr_watch *watch
     ctypedef struct fr_layer:
         size_t (*scratch_bytes)(const fr_layer *, size_t, size_t) noexcept nogil
         void (*run)(const fr_layer *, const fr_run *) noexcept nogil

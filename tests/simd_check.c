@@ -39,6 +39,7 @@ static struct {
     size_t bytes;
 } pages[256];
 static size_t page_count;
+static int ended;       /* runs that ended early */
 
 static void *guarded_bytes(size_t bytes, int at_end)
 {
@@ -221,6 +222,26 @@ static void check_isolated(const check_case *k, const float *h_end, size_t bad)
             fail(k, "a poisoned batch-mate changed it", m);
 }
 
+static int sometimes(fr_watch *watch)
+{
+    (void)watch;
+    return random_bits() % 4 == 0;
+}
+
+/* A run that is ended early, if it is long enough, or not: x is left alone, the rest may be anything. */
+static void check_ended(const check_case *k)
+{
+    size_t first_page = page_count, bytes = k->layer->scratch_bytes(k->layer, k->T, k->B);
+    float *h = guarded_copy(k->h, k->B * k->P), *c = guarded_copy(k->c, k->B * k->H);
+    fr_watch watch = {.wants_end = sometimes};
+    const fr_run r = {.steps = k->T, .batch = k->B, .rows = k->rows, .reverse = k->reverse, .x = k->x,
+                      .y = guarded(k->T * k->B * k->P), .y_stride = k->P, .h = h, .c = k->p.cell == FR_LSTM ? c : NULL,
+                      .scratch = guarded_bytes((bytes + 63) / 64 * 64, 1), .watch = &watch};
+    k->layer->run(k->layer, &r);
+    ended += watch.ended;
+    unmap_from(first_page);
+}
+
 static void check(check_case *k)
 {
     size_t first_page = page_count, stride = k->P + random_bits() % 3, piece = 1 + random_bits() % k->T;
@@ -242,6 +263,7 @@ static void check(check_case *k)
         unmap_from(row_page);
     }
     check_isolated(k, h, random_bits() % k->B);
+    check_ended(k);
     unmap_from(first_page);
 }
 
@@ -363,7 +385,8 @@ int main(int argc, char **argv)
         for (size_t cell = 0; cell < COUNT(cells); cell++)
             for (uint64_t i = 0; i < number; i++)
                 check_random((fr_isa)isa, cell);
-        printf("%s: %zu cells, %zu cases each\n", fr_isa_name((fr_isa)isa), COUNT(cells), (size_t)number);
+        printf("%s: %zu cells, %zu cases each, %d ended early\n", fr_isa_name((fr_isa)isa), COUNT(cells),
+               (size_t)number, ended);
     }
     return failed;
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from cli_files import stack_weights
 
 import fastrnn
 from fastrnn.cli import main
-from fastrnn.formats import write
+from fastrnn.formats import Stored, Weights, write
+from fastrnn.formats.source import Budget
 from fastrnn.layers.weights import StackConfig
 
 WEIGHTS = {
@@ -123,8 +125,9 @@ def test_a_folder_is_not_overwritten(src, tmp_path, capsys):
 
 
 def test_a_tensor_that_cannot_be_written_is_1(src, tmp_path, monkeypatch, capsys):
-    found = fastrnn.formats.Contents("pickle", {"wave": np.zeros(2, complex)})
-    monkeypatch.setattr("fastrnn.cli.convert.contents", lambda path: found)
+    found = fastrnn.formats.Contents("pickle", Weights(Budget(0)))
+    found.add("wave", Stored("wave", complex, (2,), lambda: np.zeros(2, complex)))
+    monkeypatch.setattr("fastrnn.cli.convert.opened", lambda path: nullcontext(found))
     dst = tmp_path / "dst.npz"
     assert main(["convert", str(src), str(dst)]) == 1
     err = capsys.readouterr().err

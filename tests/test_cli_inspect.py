@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import struct
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 from cli_files import stack_weights
 
 from fastrnn.cli import main
-from fastrnn.formats import write
+from fastrnn.formats import Contents, Stored, Weights, write
+from fastrnn.formats.source import Budget
 from fastrnn.layers.weights import StackConfig
 
 ENCODER = StackConfig("LSTM", 40, 16, num_layers=2, proj_size=8)
@@ -30,8 +32,8 @@ def model(tmp_path):
     return path
 
 
-def inspect_json(path, capsys):
-    assert main(["inspect", str(path), "--json"]) == 0
+def inspect_json(path, capsys, status=0):
+    assert main(["inspect", str(path), "--json"]) == status
     out, err = capsys.readouterr()
     assert err == ""
     return json.loads(out)
@@ -113,9 +115,9 @@ def test_a_stack_without_prefix_and_a_file_without_stack(tmp_path, capsys):
     assert "(no prefix)  GRU(3, 4)" in capsys.readouterr().out
     assert inspect_json(path, capsys)["stacks"][0]["prefix"] == ""
     write(path, {"head.weight": np.zeros((2, 2))})
-    assert main(["inspect", str(path)]) == 0
+    assert main(["inspect", str(path)]) == 1
     assert "recurrent stacks: none" in capsys.readouterr().out
-    assert inspect_json(path, capsys)["stacks"] == []
+    assert inspect_json(path, capsys, 1)["stacks"] == []
 
 
 def test_a_tensor_with_a_hostile_name_is_refused_in_plain_text(tmp_path, capsys):
@@ -132,18 +134,18 @@ def test_a_tensor_with_a_hostile_name_is_refused_in_plain_text(tmp_path, capsys)
 
 
 def test_names_that_a_reader_let_through_are_escaped(tmp_path, monkeypatch, capsys):
-    from fastrnn.formats import Contents
-
     hostile = "\x1b[2J"
-    found = Contents("pickle", {hostile: np.zeros(2)}, (hostile,), {f"{hostile}b": hostile})
-    monkeypatch.setattr("fastrnn.cli.inspect.contents", lambda path: found)
+    weights = Weights(Budget(0))
+    weights[hostile] = Stored(hostile, "f4", (2,), lambda: np.zeros(2, np.float32))
+    found = Contents("pickle", weights, (hostile,), {f"{hostile}b": hostile})
+    monkeypatch.setattr("fastrnn.cli.inspect.opened", lambda path: nullcontext(found))
     path = tmp_path / "model.pt"
     path.touch()
-    assert main(["inspect", str(path)]) == 0
+    assert main(["inspect", str(path)]) == 1
     out = capsys.readouterr().out
     assert out.count("\\x1b[2J") == 4
     assert "\x1b" not in out
-    assert inspect_json(path, capsys)["foreign"] == [hostile]
+    assert inspect_json(path, capsys, 1)["foreign"] == [hostile]
 
 
 def test_foreign_objects_and_skipped_tensors_of_a_whole_module(tmp_path, capsys):

@@ -139,6 +139,54 @@ def test_what_tensors_do_not_say(tmp_path, rng, cell, options, arguments):
     np.testing.assert_array_equal(y.reshape(9, -1), layer.stream().run(x))
 
 
+@pytest.mark.parametrize(
+    ("cell", "tensors", "argument"),
+    [
+        ("GRU", {"h0": (2, 7)}, "h0"),
+        ("GRU", {"h0": (2, 1, 7)}, "h=h0"),
+        ("LSTM", {"init.h": (2, 7), "init.c": (2, 7)}, "h=init.h,c=init.c"),
+        ("LSTM", {"init": (2, 2, 7)}, "init"),
+    ],
+)
+def test_streams_begin_with_the_files_initial_state(tmp_path, rng, cell, tensors, argument):
+    layer = make_layer(cell)
+    path = tmp_path / "model.npz"
+    learned = {name: rng.standard_normal(s).astype(np.float32) for name, s in tensors.items()}
+    weights = {f"rnn.{name}": value for name, value in layer.state_dict().items()}
+    np.savez(path, **weights, **learned)
+    initial = list(learned.values())
+    initial = initial[0] if len(initial) == 1 else tuple(initial)
+    initial = tuple(initial) if cell == "LSTM" else initial
+    x = rng.standard_normal((9, layer.input_size)).astype(np.float32)
+    expected = layer.stream(1, initial_state=initial).run(x[:, None])[:, 0]
+    process = ServerProcess(path, "--initial-state", argument)
+    with process as server, server.connect() as websocket:
+        websocket.recv()
+        for _ in range(2):
+            websocket.send(x.tobytes())
+            y = np.frombuffer(websocket.recv(), np.float32)
+            np.testing.assert_array_equal(y.reshape(9, -1), expected)
+            websocket.send('{"op": "reset"}')
+            websocket.recv()
+
+
+@pytest.mark.parametrize(
+    ("prefix", "argument", "code", "message"),
+    [
+        ("lstm", "nowhere", 1, "--initial-state nowhere: no tensor 'nowhere'"),
+        ("lstm", "h=lstm.bias_ih_l0,c=no", 1, "no tensor 'no'"),
+        ("lstm", "lstm.bias_ih_l0", 2, "(16,), expected (2, num_layers, hidden_size), or two"),
+        ("rnn", "h=rnn.bias_ih_l0,c=rnn.bias_ih_l0", 2, "a RNN has no c"),
+        ("rnn", "rnn.bias_ih_l0", 2, "initial_state is (4,), expected (1, 1, 4)"),
+    ],
+)
+def test_an_initial_state_that_does_not_fit(model, capsys, prefix, argument, code, message):
+    assert main(["serve", model, prefix, "--port=0", "--initial-state", argument]) == code
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert message in err
+
+
 @pytest.mark.parametrize("arguments", [["no", "--port=0", "lstm"], ["no", "lstm", "--port=0"]])
 def test_options_may_stand_between_file_and_prefix(arguments, capsys):
     assert main(["serve", *arguments]) == 2

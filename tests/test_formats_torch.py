@@ -157,7 +157,10 @@ def test_parameters_and_a_lone_tensor(form, tmp_path):
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8), "quantized"),
+        (
+            lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.quint4x2),
+            "quantized in a",
+        ),
         (lambda: torch.eye(2).to_sparse(), "sparse"),
         (lambda: torch.eye(2).to_sparse_csr(), "sparse"),
         (lambda: torch.ones(2, device="meta"), "meta"),
@@ -170,6 +173,22 @@ def test_what_numpy_has_not_is_skipped(make, reason, form, tmp_path):
     found = saved({"x": make(), "y": torch.ones(1)}, tmp_path / "a.pt", form)
     assert list(found.weights) == ["y"]
     assert reason in found.skipped["x"]
+
+
+@form
+@pytest.mark.parametrize("dtype", [torch.qint8, torch.quint8, torch.qint32], ids=str)
+@pytest.mark.filterwarnings("ignore")
+def test_quantized_tensors_are_dequantized_as_torch_does(dtype, form, tmp_path):
+    values = torch.randn(3, 5)
+    scales, zeros = torch.tensor([0.01, 0.02, 0.03]), torch.tensor([0, 3, 100])
+    tree = {
+        "tensor": torch.quantize_per_tensor(values, 0.013, 5, dtype),
+        "rows": torch.quantize_per_channel(values, scales, zeros, 0, dtype),
+        "columns": torch.quantize_per_channel(values.t(), scales, zeros, 1, dtype),
+    }
+    found = saved(tree, tmp_path / "a.pt", form)
+    assert_same(found.weights, {name: value.dequantize() for name, value in tree.items()})
+    assert found.weights.notes["rows"] == f"dequantized from {str(dtype)[7:]}"
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -217,13 +236,3 @@ def test_torchscript_is_named_as_its_state_dict(how, tmp_path):
     assert found.format == "torchscript"
     assert found.foreign == ()
     assert_same(weights, torch.jit.load(tmp_path / "a.pt").state_dict())
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_frozen_module_has_its_weights_in_its_constants(tmp_path):
-    net = Scripted().eval()
-    torch.jit.save(torch.jit.freeze(torch.jit.script(net)), tmp_path / "a.pt")
-    weights = formats.read(tmp_path / "a.pt")
-    assert all(name.startswith("CONSTANTS.c") for name in weights)
-    want = net.rnn.weight_ih_l0.detach().numpy()
-    assert any(array.shape == want.shape and (array == want).all() for array in weights.values())

@@ -21,6 +21,19 @@ def frames(rng, k, layer):
     return rng.standard_normal((k, layer.input_size)).astype(np.float32)
 
 
+@in_loop
+async def test_sessions_begin_with_the_initial_state_and_reset_goes_back_to_it(rng):
+    layer = make_layer("GRU")
+    initial = rng.standard_normal((2, 7)).astype(np.float32)
+    x = frames(rng, 4, layer)
+    expected = layer.stream(initial_state=initial).run(x)
+    batcher = Batcher(layer, 4, 4, initial_state=initial)
+    async with batcher, batcher.session() as session:
+        for _ in range(2):
+            np.testing.assert_array_equal(await session.run(x), expected)
+            await session.reset()
+
+
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN"])
 @pytest.mark.parametrize(("max_batch", "max_wait_ms"), [(1, 0), (3, 0), (16, 0), (16, 2)])

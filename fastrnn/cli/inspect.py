@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from fastrnn.cli.output import OK, plural, say, say_json, say_table, size
-from fastrnn.formats import Contents, contents
-from fastrnn.layers.weights import (
-    StackConfig,
-    common_dtype,
-    freeze,
-    infer_config,
-    stack_parameters,
-    stack_prefixes,
-)
-
-Array = npt.NDArray[Any]
+from fastrnn.cli.output import NO, OK, plural, say, say_json, say_table, size
+from fastrnn.formats import Contents, opened
+from fastrnn.layers.statedict import StackWeights, StateDict, told
+from fastrnn.layers.weights import StackConfig, check_values, common_dtype
 
 
 @dataclass(frozen=True)
 class FoundStack:
-    """A recurrent stack in a file: its sizes, or the reason why it cannot be loaded."""
+    """A recurrent stack in a file, or the reason why it cannot be loaded."""
 
     prefix: str
-    config: StackConfig | None
-    dtype: np.dtype[Any] | None  # what it computes in
+    weights: StackWeights | None
     problem: str = ""
+
+    @property
+    def config(self) -> StackConfig | None:
+        """Its sizes; None if it cannot be loaded."""
+        return self.weights.config if self.weights else None
+
+    @property
+    def dtype(self) -> np.dtype[Any] | None:
+        """What it computes in; None if it cannot be loaded."""
+        return common_dtype(self.weights.parameters) if self.weights else None
 
     @property
     def title(self) -> str:
@@ -47,6 +48,7 @@ def add_parser(subparsers: Any) -> None:
         help="show a file's tensors and recurrent stacks",
         description="Show what a weights file holds: tensors, the recurrent stacks that fastrnn "
         "can load, foreign objects by name, and tensors that could not be read, with the reason.",
+        epilog="Exit code 0: at least one stack can be loaded; 1: none.",
     )
     parser.add_argument("file", metavar="FILE", help=".pt/.pth, TorchScript, .safetensors or .npz")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -54,30 +56,63 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what `args.file` holds."""
-    found = contents(args.file)
-    stacks = find_stacks(found.weights, stack_prefixes(found.weights))
-    if args.json:
-        say_json(_as_json(args.file, found, stacks))
-    else:
-        _print(args.file, found, stacks)
-    return OK
+    """Print what `args.file` holds; NO if no stack in it can be loaded."""
+    with opened(args.file) as found:
+        state = StateDict(found.weights)
+        stacks = [_checked(stack) for stack in find_stacks(state, state.prefixes)]
+        _read_rest(found, stacks)
+        if args.json:
+            say_json(_as_json(args.file, found, stacks))
+        else:
+            _print(args.file, found, stacks)
+    return OK if any(stack.weights for stack in stacks) else NO
 
 
-def find_stacks(weights: Mapping[str, Array], prefixes: Iterable[str]) -> list[FoundStack]:
-    """Return the recurrent stacks under `prefixes`; one that cannot be loaded says why."""
-    return [_find(weights, prefix) for prefix in prefixes]
+def find_stacks(state: StateDict, prefixes: Iterable[str]) -> list[FoundStack]:
+    """Return the recurrent stacks under `prefixes`; one that cannot be loaded says why.
+
+    Their values are not read yet.
+    """
+    return [_find(state, prefix) for prefix in prefixes]
 
 
-def _find(weights: Mapping[str, Array], prefix: str) -> FoundStack:
-    found = stack_parameters(weights, prefix)
+def _find(state: StateDict, prefix: str) -> FoundStack:
     try:
-        config = infer_config(weights, prefix)
-        dtype = common_dtype(found)
-        freeze(found, dtype, f"{prefix}." if prefix else "")
+        return FoundStack(prefix, state.stack(prefix))
     except (ValueError, TypeError) as error:
-        return FoundStack(prefix, None, None, str(error))
-    return FoundStack(prefix, config, dtype)
+        return FoundStack(prefix, None, str(error))
+
+
+def _checked(stack: FoundStack) -> FoundStack:
+    """The stack, or its problem if its values are not finite numbers."""
+    if stack.weights is None or stack.dtype is None:
+        return stack
+    where = f"{stack.prefix}." if stack.prefix else ""
+    try:
+        check_values(stack.weights.parameters, stack.dtype, where)
+    except (ValueError, TypeError) as error:
+        return FoundStack(stack.prefix, None, str(error))
+    return stack
+
+
+def _read_rest(found: Contents, stacks: list[FoundStack]) -> None:
+    """Read every tensor that no stack has read, so that a damaged file is refused."""
+    read = {
+        id(value)
+        for stack in stacks
+        if stack.weights
+        for value in stack.weights.parameters.values()
+    }
+    for stored in found.weights.values():
+        if id(stored) not in read:
+            read.add(id(stored))
+            stored.array()
+
+
+def _left(found: Contents, stacks: list[FoundStack]) -> list[str]:
+    """The names of the tensors that no stack is loaded from."""
+    taken = {name for stack in stacks if stack.weights for name in stack.weights.tensors}
+    return [name for name in found.weights if name not in taken]
 
 
 def _as_json(path: str, found: Contents, stacks: list[FoundStack]) -> dict[str, Any]:
@@ -88,17 +123,18 @@ def _as_json(path: str, found: Contents, stacks: list[FoundStack]) -> dict[str, 
         "values": _values(found.weights),
         "stacks": [stack_as_json(stack) for stack in stacks],
         "tensors": [
-            {"name": name, "dtype": array.dtype.name, "shape": list(array.shape)}
-            for name, array in found.weights.items()
+            {"name": name, "dtype": stored.dtype.name, "shape": list(stored.shape)}
+            for name, stored in found.weights.items()
         ],
+        "left": _left(found, stacks),
         "foreign": list(found.foreign),
         "skipped": [{"name": name, "reason": why} for name, why in found.skipped.items()],
     }
 
 
 def stack_as_json(stack: FoundStack) -> dict[str, Any]:
-    """Return the stack's sizes, or its problem, as plain data."""
-    if stack.config is None or stack.dtype is None:
+    """Return the stack's sizes and what was folded, or its problem, as plain data."""
+    if stack.weights is None or stack.config is None or stack.dtype is None:
         return {"prefix": stack.prefix, "problem": stack.problem}
     return {
         "prefix": stack.prefix,
@@ -106,6 +142,7 @@ def stack_as_json(stack: FoundStack) -> dict[str, Any]:
         "dtype": stack.dtype.name,
         "parameters": stack.config.parameters,
         "bytes": stack.config.parameters * stack.dtype.itemsize,
+        **({"folded": stack.weights.folded} if stack.weights.folded else {}),
     }
 
 
@@ -115,13 +152,14 @@ def _print(path: str, found: Contents, stacks: list[FoundStack]) -> None:
     say()
     if stacks:
         say("recurrent stacks:")
-        say_table([_stack_row(stack) for stack in stacks])
+        say_table([row for stack in stacks for row in _stack_rows(stack)])
+        say(f"in no stack that can be loaded: {plural(len(_left(found, stacks)), 'tensor')}")
     else:
         say("recurrent stacks: none (no weight_ih_l0, weight_hh_l0... in the file)")
     say()
     say("tensors:")
     say_table(
-        [(name, array.dtype.name, _shape(array.shape)) for name, array in found.weights.items()]
+        [(name, stored.dtype.name, _shape(stored.shape)) for name, stored in found.weights.items()]
     )
     if found.skipped:
         say()
@@ -133,18 +171,22 @@ def _print(path: str, found: Contents, stacks: list[FoundStack]) -> None:
         say_table([(name,) for name in found.foreign])
 
 
-def _stack_row(stack: FoundStack) -> tuple[str, str]:
-    if stack.config is None or stack.dtype is None:
-        return stack.title, f"cannot be loaded: {stack.problem}"
+def _stack_rows(stack: FoundStack) -> list[tuple[str, str]]:
+    if stack.weights is None or stack.config is None or stack.dtype is None:
+        return [(stack.title, f"cannot be loaded: {stack.problem}")]
     parameters = stack.config.parameters
     memory = size(parameters * stack.dtype.itemsize)
     counted = plural(parameters, "parameter")
-    return stack.title, f"{stack.config}: {counted}, {memory} in {stack.dtype.name}"
+    sizes = f"{stack.config}: {counted}, {memory} in {stack.dtype.name}"
+    rows = [(stack.title, sizes)]
+    if stack.weights.folded:
+        rows.append(("", f"folded: {told(stack.weights.folded)}"))
+    return rows
 
 
-def _values(weights: Mapping[str, Array]) -> int:
+def _values(weights: Mapping[str, Any]) -> int:
     """Numbers in all tensors; those of tied tensors once."""
-    return sum({id(array): array.size for array in weights.values()}.values())
+    return sum({id(stored): math.prod(stored.shape) for stored in weights.values()}.values())
 
 
 def _shape(shape: tuple[int, ...]) -> str:

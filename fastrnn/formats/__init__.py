@@ -4,33 +4,38 @@ Read: torch.save (since 1.6 and before), torch.jit.save, .safetensors, .npz, pla
 arrays. Written: .safetensors, .npz. The format is told by a file's first bytes, not by its suffix.
 
 A file never runs code. What it can make this allocate is bounded by its own size: 64 MiB and 8
-times the file for arrays (source.Budget); a million objects, and one for every 2 bytes, for what a
-pickle makes (opcodes.OBJECTS; an object takes some 128 bytes at most); some 25 times a safetensors
-header, which has at most 100 MB.
+times the file for arrays and for what is made of them (source.Budget); 100,000 objects, and one for
+every 2 bytes, for what a pickle makes (interpreter.OBJECTS; an object takes some 128 bytes at
+most); some 25 times a safetensors header, which has at most 100 MB. Tensors are read when they are
+asked for.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
 from fastrnn.errors import FormatError
 from fastrnn.formats import guess, npz, safetensors, torchlegacy, torchzip
-from fastrnn.formats.inventory import Contents
+from fastrnn.formats.inventory import Contents, Stored, Weights
 from fastrnn.formats.source import Source, shown
 from fastrnn.formats.writing import SUFFIXES, write
 from fastrnn.formats.ziparchive import ZipArchive
 
-__all__ = ["SUFFIXES", "Contents", "contents", "read", "write"]
+__all__ = ["SUFFIXES", "Contents", "Stored", "Weights", "contents", "opened", "read", "write"]
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Every tensor in the file, by name: `contents(path).weights`.
 
     Arrays are C-contiguous and independent of the file. Their dtype is the file's; bfloat16 comes
-    as float32, which holds the same values. Nested checkpoints are flattened: dict keys, list
-    indices and attributes are joined by dots ("optimizer.state.0.exp_avg"). No prefix is removed.
+    as float32, which holds the same values, and so do quantized tensors, dequantized. Nested
+    checkpoints are flattened: dict keys, list indices and attributes are joined by dots
+    ("optimizer.state.0.exp_avg"). No prefix is removed. The dict remembers what could not be read,
+    so that no layer is made of a part of its weights.
 
     Raises
     ------
@@ -47,15 +52,26 @@ def contents(path: str | os.PathLike[str]) -> Contents:
 
     Raises as `read` does.
     """
+    with opened(path) as found:
+        return found.in_memory()
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[Contents]:
+    """The same for the length of a block, with tensors that are read when asked for (Stored).
+
+    What the block raises as FormatError is about the file, and comes out with its path in front.
+    Raises as `read` does.
+    """
     name = os.fspath(path)
     with open(name, "rb", opener=_open) as file:
         try:
             found = _contents(Source(file))
             if not found.weights:
                 raise FormatError(_nothing(found))
+            yield found
         except FormatError as error:
             raise FormatError(f"{name}: {error}") from None
-    return found
 
 
 def _open(name: str, flags: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -72,6 +73,11 @@ def nbytes(dtype: str, shape: tuple[int, ...]) -> int:
     return math.prod(shape) * ELEMENTS[dtype][1]
 
 
+def made_dtype(dtype: str) -> np.dtype[Any]:
+    """The dtype of the arrays that `build` makes of elements of this type."""
+    return np.dtype({"bfloat16": "float32"}.get(dtype, dtype))
+
+
 def build(view: View, blob: Blob, budget: Budget, *, byte_order: str = "<") -> np.ndarray:
     """The array that `view` cuts out of `blob`.
 
@@ -131,9 +137,11 @@ def _fill(flat: np.ndarray, blob: Blob, offset: int) -> None:
 
 
 def _native(array: np.ndarray, dtype: str) -> np.ndarray:
+    """The array in native byte order and in its own type, made in place but for bfloat16."""
+    if not array.dtype.isnative:
+        array = array.byteswap(inplace=True).view(array.dtype.newbyteorder("="))
     if dtype == "bool":
-        return array.astype(np.bool_)
-    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+        return np.not_equal(array, 0, out=array.view(np.bool_))
     if dtype != "bfloat16":
         return array
     wide = array.astype(np.uint32)

@@ -60,6 +60,20 @@ class Tensor:
 
 
 @dataclass(frozen=True, slots=True)
+class Quantized:
+    """A torch tensor of integers q that stand for (q - zero_point) * scale.
+
+    `integers` is their view, of the element type that they are kept in. scale and zero_point are
+    numbers, or tensors with one for each index of `axis`.
+    """
+
+    integers: Tensor
+    scale: float | Tensor
+    zero_point: int | Tensor
+    axis: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Unreadable:
     """A tensor that is there and cannot be read, and why."""
 

@@ -1,55 +1,144 @@
-"""What a file was found to hold, and how it is put together tensor by tensor."""
+"""What a file was found to hold, tensor by tensor, each read when it is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fastrnn.errors import FormatError
 from fastrnn.formats.flatten import check_name
 from fastrnn.formats.source import Budget, shown
 
-# What a name and an array object take beside the array's data, roughly.
+# What a name and its entries take beside the array's data and the name's characters, roughly.
 _ENTRY_BYTES = 512
 
 
-@dataclass(frozen=True)
+class Stored:
+    """A tensor in an open file, which is read whenever an array is made of it (np.asarray).
+
+    dtype and shape are the array's. Names that share memory in the file (tied weights) share one
+    Stored. Reading raises FormatError where the file is damaged there, naming the tensor.
+    """
+
+    __slots__ = ("_make", "dtype", "name", "shape")
+
+    def __init__(
+        self,
+        name: str,
+        dtype: npt.DTypeLike,
+        shape: tuple[int, ...],
+        make: Callable[[], np.ndarray],
+    ) -> None:
+        self.name, self.dtype, self.shape = name, np.dtype(dtype), shape
+        self._make = make
+
+    def array(self) -> np.ndarray:
+        """Read it: an owned array, another at each call."""
+        with naming(self.name):
+            return self._make()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self.array()
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Make FormatErrors in a block begin with the tensor that they are about."""
+    try:
+        yield
+    except FormatError as error:
+        raise FormatError(f"tensor {shown(name)} {error}") from None
+
+
+class Weights(dict[str, Any]):
+    """Tensors by name, and with them what their file has that is no array.
+
+    A dict like any other to whoever only wants arrays. Whoever makes a model of them has to know
+    the rest, since a model without it would be another one.
+
+    unread: what has no array here, by name, and why: tensors that could not be read, and objects
+        and lists of numbers that stand among tensors.
+    notes: what was done to a tensor on reading, by name ("dequantized from int8").
+    budget: what the file's size justifies, for whatever is made of the arrays.
+    """
+
+    __slots__ = ("budget", "notes", "unread")
+
+    def __init__(self, budget: Budget) -> None:
+        super().__init__()
+        self.unread: dict[str, str] = {}
+        self.notes: dict[str, str] = {}
+        self.budget = budget
+
+    def __reduce__(self) -> Any:
+        return _weights, (dict(self), self.unread, self.notes, self.budget)
+
+
+def _weights(
+    arrays: dict[str, Any], unread: dict[str, str], notes: dict[str, str], budget: Budget
+) -> Weights:
+    made = Weights(budget)
+    made.update(arrays)
+    made.unread, made.notes = unread, notes
+    return made
+
+
+@dataclass
 class Contents:
     """What a file holds.
 
     format: "torch zip", "torch legacy", "torchscript", "pickle", "safetensors" or "npz".
-    weights: every readable tensor by its name, in the order of the file. Names that share memory
-        in the file (tied weights) share one array.
+    weights: every readable tensor by its name, in the order of the file: an array, or a Stored
+        while the file is open. Names that share memory in the file (tied weights) share one.
     foreign: the sorted names of classes and functions that its pickle refers to and that mean
         nothing here ("mypkg.models.Net"). They were neither imported nor called.
-    skipped: the tensors that could not be read, by name, and why ("is quantized: ...").
+    skipped: the tensors that could not be read, by name, and why ("is sparse: ...").
     """
 
     format: str
-    weights: dict[str, np.ndarray] = field(default_factory=dict)
+    weights: Weights
     foreign: tuple[str, ...] = ()
     skipped: dict[str, str] = field(default_factory=dict)
 
-    def add(self, name: str, make: Callable[[], np.ndarray | str], budget: Budget) -> None:
-        """Add tensor `name`: the array that `make` returns, or its reason why there is none.
+    def add(self, name: str, found: Stored | str) -> None:
+        """Add tensor `name`, or why it cannot be read; a name that two tensors have is neither's.
 
         Raises
         ------
         FormatError
-            The name is impossible or taken by another tensor, or `make` raises one;
-            its message then starts with the tensor's name.
+            The name cannot be one, or there are more than the file's size justifies.
         """
         check_name(name)
-        budget.take(_ENTRY_BYTES)
-        try:
-            made = make()
-        except FormatError as error:
-            raise FormatError(f"tensor {shown(name)} {error}") from None
-        if name in self.skipped or self.weights.get(name, made) is not made:
-            raise FormatError(f"two different tensors are named {shown(name)}")
-        if isinstance(made, str):
-            self.skipped[name] = made
+        self.weights.budget.take(_ENTRY_BYTES + len(name))
+        if name in self.skipped:
+            return
+        if self.weights.get(name, found) is not found:
+            del self.weights[name]
+            found = "is the name of two different tensors"
+        if isinstance(found, str):
+            self.skipped[name] = self.weights.unread[name] = found
         else:
-            self.weights[name] = made
+            self.weights[name] = found
+
+    def add_object(self, name: str, what: str) -> None:
+        """Note that `name` stands among tensors and is none, but `what`."""
+        self.weights.budget.take(_ENTRY_BYTES + len(name))
+        self.weights.unread.setdefault(name, what)
+
+    def in_memory(self, names: Iterable[str] | None = None) -> Contents:
+        """The same, with every tensor read, or only those of `names`."""
+        made: dict[int, np.ndarray] = {}
+        read = Weights(self.weights.budget)
+        read.unread, read.notes = self.weights.unread, self.weights.notes
+        for name in self.weights if names is None else names:
+            stored = self.weights[name]
+            if id(stored) not in made:
+                made[id(stored)] = stored.array()
+            read[name] = made[id(stored)]
+        return Contents(self.format, read, self.foreign, self.skipped)

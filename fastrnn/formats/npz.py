@@ -13,16 +13,20 @@ import numpy as np
 
 from fastrnn.errors import FormatError
 from fastrnn.formats import arrays
-from fastrnn.formats.inventory import Contents
+from fastrnn.formats.inventory import Contents, Stored, Weights, naming
 from fastrnn.formats.source import Blob, shown
 from fastrnn.formats.ziparchive import ZipArchive
 
 _MAGIC = b"\x93NUMPY"
+_VERSIONS = (b"\1\0", b"\2\0", b"\3\0")
 _MAX_HEADER = 10_000
+_LONGEST = 12 + _MAX_HEADER
 _DESCR = re.compile(r"""['"]descr['"]\s*:\s*['"]([<>=|]?)([a-zA-Z]\d*)['"]""")
-_ORDER = re.compile(r"""['"]fortran_order['"]\s*:\s*(True|False)""")
-_SHAPE = re.compile(r"""['"]shape['"]\s*:\s*\(([0-9L,\s]*)\)""")
-_LENGTH = re.compile(r"\s*([0-9]{1,19})L?\s*")
+_VALUE = r"""['"][<>=|]?[a-zA-Z]\d*['"]|True|False|\([0-9L,\s]*\)"""
+_ITEM = re.compile(rf"""['"](descr|fortran_order|shape)['"]\s*:\s*({_VALUE})""")
+_UNNAMED = _ITEM.pattern.replace("(", "(?:").replace(r"\(?:", r"\(")
+_HEADER = re.compile(rf"\s*\{{\s*({_UNNAMED}(?:\s*,\s*{_UNNAMED})*)\s*,?\s*\}}\s*")
+_LENGTH = re.compile(r"(0|[1-9][0-9]{0,18})L?")
 
 
 def is_npz(archive: ZipArchive) -> bool:
@@ -35,13 +39,12 @@ def contents(archive: ZipArchive) -> Contents:
 
     Arrays of objects, text or structures are skipped.
     """
-    found = Contents("npz")
+    found = Contents("npz", Weights(archive.source.budget))
     for record in archive.records:
-        found.add(
-            record.removesuffix(".npy"),
-            lambda record=record: _array(archive, archive.blob(record)),  # type: ignore[misc]
-            archive.source.budget,
-        )
+        name = record.removesuffix(".npy")
+        with naming(name):
+            stored = _stored(archive, name, record)
+        found.add(name, stored)
     return found
 
 
@@ -56,29 +59,55 @@ def write(file: BinaryIO, weights: dict[str, np.ndarray]) -> None:
                 np.lib.format.write_array(record, array, allow_pickle=False)
 
 
-def _array(archive: ZipArchive, blob: Blob) -> np.ndarray | str:
-    head = _take(blob, 0, min(blob.size, 12))
-    if head[:6] != _MAGIC or len(head) < 12:
-        raise FormatError(f"is not a .npy array: it starts with {shown(head)}")
-    wide = head[6] >= 2
-    start = 12 if wide else 10
+def _stored(archive: ZipArchive, name: str, record: str) -> Stored | str:
+    head = archive.start_of(record, _LONGEST)
+    if len(head) < 12 or head[:6] != _MAGIC or head[6:8] not in _VERSIONS:
+        raise FormatError(f"is not a .npy array: it starts with {shown(head[:12])}")
+    start = 10 if head[6] == 1 else 12
     length = int.from_bytes(head[8:start], "little")
     if length > _MAX_HEADER:
         raise FormatError(f"has a header of {length} bytes, expected {_MAX_HEADER} at most")
-    header = _take(blob, start, length).decode("utf-8", "replace")
-    descr, order, shape = (part.search(header) for part in (_DESCR, _ORDER, _SHAPE))
-    if descr is None or descr[2] not in arrays.NUMPY_ELEMENTS:
+    start += length
+    if start > len(head):
+        raise FormatError(f"truncated or damaged: has {len(head)} bytes, its header {start}")
+    described = _described(head[start - length : start].decode("latin-1"))
+    if described is None:
         return "is not an array of numbers"
-    parts = shape[1].strip().removesuffix(",").split(",") if shape and shape[1].strip() else []
-    matches = [match for match in map(_LENGTH.fullmatch, parts) if match]
-    if order is None or shape is None or len(matches) != len(parts):
+    byte_order, view = described
+    arrays.check_shape(view.shape)
+
+    def make() -> np.ndarray:
+        data = _Behind(archive.blob(record), start)
+        return arrays.build(view, data, archive.source.budget, byte_order=byte_order)
+
+    return Stored(name, arrays.made_dtype(view.dtype), view.shape, make)
+
+
+def _described(header: str) -> tuple[str, arrays.View] | None:
+    """The byte order and the view that a header describes; None where it is not one of numbers."""
+    simple = _DESCR.search(header)
+    if simple is None or simple[2] not in arrays.NUMPY_ELEMENTS:
+        return None
+    found: dict[str, str] = {}
+    items = _HEADER.fullmatch(header)
+    for key, value in _ITEM.findall(items[1]) if items else ():
+        if key in found:
+            raise FormatError(f"has the header {shown(header)}, which says {key} twice")
+        found[key] = value
+    parts = [part.strip() for part in found.get("shape", "()")[1:-1].split(",")]
+    # A tuple of one length ends with a comma, others may.
+    if parts[-1] == "":
+        parts.pop()
+    elif len(parts) == 1:
+        found.clear()
+    lengths = [match for match in map(_LENGTH.fullmatch, parts) if match]
+    if found.keys() != {"descr", "fortran_order", "shape"} or len(lengths) != len(parts):
         raise FormatError(f"has the header {shown(header)}, which is not one of a .npy array")
-    lengths = tuple(int(match[1]) for match in matches)
-    arrays.check_shape(lengths)
-    view = arrays.contiguous(arrays.NUMPY_ELEMENTS[descr[2]], lengths, fortran=order[1] == "True")
-    data = _Behind(blob, start + length)
-    byte_order = ">" if descr[1] == ">" else "<"
-    return arrays.build(view, data, archive.source.budget, byte_order=byte_order)
+    shape = tuple(int(length[1]) for length in lengths)
+    arrays.check_shape(shape)
+    fortran = found["fortran_order"] == "True"
+    view = arrays.contiguous(arrays.NUMPY_ELEMENTS[simple[2]], shape, fortran=fortran)
+    return ">" if simple[1] == ">" else "<", view
 
 
 class _Behind:
@@ -89,9 +118,3 @@ class _Behind:
 
     def into(self, offset: int, target: memoryview) -> None:
         self.blob.into(self.start + offset, target)
-
-
-def _take(blob: Blob, offset: int, nbytes: int) -> bytes:
-    data = bytearray(nbytes)
-    blob.into(offset, memoryview(data))
-    return bytes(data)

@@ -38,6 +38,15 @@ class Budget:
             )
         self.left -= nbytes
 
+    def check(self, what: str, nbytes: int) -> None:
+        """FormatError where `nbytes` at once for `what` are more than the file justifies."""
+        if nbytes > self.allowed:
+            raise FormatError(
+                f"{what} would take more memory than the file's size justifies: "
+                f"{shown(nbytes)} bytes, expected {self.allowed} at most "
+                f"({ALLOWANCE_FACTOR} times the file and {ALLOWANCE_BYTES >> 20} MiB)"
+            )
+
 
 class Blob(Protocol):
     """A run of bytes that a tensor is cut from: part of the file, or bytes already in memory."""

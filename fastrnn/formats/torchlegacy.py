@@ -14,9 +14,10 @@ from fastrnn.errors import FormatError
 from fastrnn.formats import torchtensors
 from fastrnn.formats.arrays import ELEMENTS
 from fastrnn.formats.inert import Storage
-from fastrnn.formats.inventory import Contents
+from fastrnn.formats.interpreter import refuse_persistent
+from fastrnn.formats.inventory import Contents, Weights
 from fastrnn.formats.source import Blob, Part, Source, shown
-from fastrnn.formats.unpickle import Unpickler, refuse_persistent
+from fastrnn.formats.unpickle import Unpickler
 
 MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
@@ -91,6 +92,6 @@ def _gathered(
             raise FormatError(f"is in storage {shown(storage.key)}, which the file has not")
         return blobs[storage.key]
 
-    found = Contents(format, foreign=tuple(sorted(foreign)))
+    found = Contents(format, Weights(source.budget), tuple(sorted(foreign)))
     torchtensors.collect(found, tree, source, blob)
     return found

@@ -10,9 +10,9 @@ import io
 import re
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import torchtensors
+from fastrnn.formats import frozen, torchtensors
 from fastrnn.formats.inert import Storage
-from fastrnn.formats.inventory import Contents
+from fastrnn.formats.inventory import Contents, Weights
 from fastrnn.formats.source import Blob, shown
 from fastrnn.formats.unpickle import Unpickler
 from fastrnn.formats.ziparchive import ZipArchive
@@ -30,8 +30,8 @@ def root_of(archive: ZipArchive) -> str | None:
 def contents(archive: ZipArchive, root: str) -> Contents:
     """Every tensor of the archive.
 
-    The constants of TorchScript code are named as the code names them, CONSTANTS.c0 and so on: a
-    frozen module has its weights there.
+    The constants of TorchScript code are named as the code names them, CONSTANTS.c0 and so on. A
+    frozen module has its weights there; those of recurrent layers get their names back.
 
     Raises
     ------
@@ -47,10 +47,10 @@ def contents(archive: ZipArchive, root: str) -> Contents:
                 f"its byteorder record is {shown(mark)}, expected b'little' or b'big'"
             )
         order = _BYTE_ORDERS[mark]
-    found = Contents("torchscript" if script else "torch zip")
+    found = Contents("torchscript" if script else "torch zip", Weights(archive.source.budget))
     foreign: set[str] = set()
     for part in ("data", "constants") if script else ("data",):
-        tree, names = _unpickle(archive.read(f"{root}{part}.pkl"))
+        tree, names = _unpickle(archive, f"{root}{part}.pkl")
         if part == "constants" and isinstance(tree, (list, tuple)):
             tree = {f"CONSTANTS.c{index}": constant for index, constant in enumerate(tree)}
         foreign |= names
@@ -62,9 +62,14 @@ def contents(archive: ZipArchive, root: str) -> Contents:
             return blobs[storage.key]
 
         torchtensors.collect(found, tree, archive.source, blob, byte_order=order)
-    return Contents(found.format, found.weights, tuple(sorted(foreign)), found.skipped)
+    found.foreign = tuple(sorted(foreign))
+    if script:
+        frozen.name_constants(found, archive, root)
+    return found
 
 
-def _unpickle(data: bytes) -> tuple[object, set[str]]:
-    unpickler = Unpickler(io.BytesIO(data), len(data), torchtensors.storage)
+def _unpickle(archive: ZipArchive, name: str) -> tuple[object, set[str]]:
+    data = archive.read(name)
+    packed = min(archive.records[name].packed, len(data))
+    unpickler = Unpickler(io.BytesIO(data), len(data), torchtensors.storage, packed)
     return unpickler.load(), unpickler.foreign

@@ -26,6 +26,9 @@ _STORED, _DEFLATED = 0, 8
 _ENCRYPTED = 1
 _MAX_COMMENT = 0xFFFF
 
+INFLATED_BYTES = 1 << 20
+INFLATED_FACTOR = 32
+
 
 @dataclass(frozen=True)
 class Record:
@@ -92,11 +95,41 @@ class ZipArchive:
         return blob
 
     def read(self, name: str) -> bytes:
-        """The bytes of record `name` in memory, as `blob` gives them."""
+        """The bytes of record `name`, which is not a tensor's, in memory.
+
+        What is made from a pickle or a text grows with its length: one that is deflated may be
+        INFLATED_BYTES long, and INFLATED_FACTOR times what it takes in the file.
+
+        Raises
+        ------
+        FormatError
+            As `blob`, or it is longer.
+        """
+        record = self.records.get(name)
+        if record is not None and record.method == _DEFLATED:
+            longest = INFLATED_BYTES + INFLATED_FACTOR * record.packed
+            if record.size > longest:
+                raise FormatError(
+                    f"record {shown(name)} inflates from {record.packed} to {record.size} bytes, "
+                    f"expected {longest} at most"
+                )
         blob = self.blob(name)
         data = bytearray(blob.size)
         blob.into(0, memoryview(data))
         return bytes(data)
+
+    def start_of(self, name: str, nbytes: int) -> bytes:
+        """The first `nbytes` bytes of record `name`, or all; not checked against its checksum."""
+        record = self.records[name]
+        part = self._data(record)
+        packed = bytearray(min(part.size, nbytes if record.method == _STORED else 2 * nbytes))
+        part.into(0, memoryview(packed))
+        if record.method != _DEFLATED:
+            return bytes(packed)
+        try:
+            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, nbytes)
+        except zlib.error as error:
+            raise FormatError(f"record {shown(name)} does not inflate: {error}") from None
 
     def _data(self, record: Record) -> Part:
         header = _LOCAL.unpack(self.source.at(record.start, _LOCAL.size))

@@ -44,6 +44,8 @@ class Batcher:
     max_steps : int
         Steps in one kernel call. More than one are taken only if every session in the call has as
         many frames left.
+    initial_state : optional
+        Where sessions begin and what their `reset` goes back to, as `layer.pool` takes it.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Batcher:
         *,
         max_pending: int = 16,
         max_steps: int = 16,
+        initial_state: Any = None,
     ) -> None:
         self.name = f"{type(layer).__name__} batcher"
         for name, value in (
@@ -69,7 +72,8 @@ class Batcher:
             raise ValueError(f"{self.name}: max_wait_ms={max_wait_ms!r}, expected 0 or more")
         self.loop = asyncio.get_running_loop()
         # One more than promised, so that a session can load a state while it holds its old one.
-        self.pool = layer.pool(capacity=int(max_streams) + 1)
+        begin = {} if initial_state is None else {"initial_state": initial_state}
+        self.pool = layer.pool(capacity=int(max_streams) + 1, **begin)
         self.input_size: int = self.pool.input_size
         self.output_size: int = self.pool.output_size
         self.dtype = np.dtype(self.pool.dtype)
@@ -101,7 +105,7 @@ class Batcher:
         return len(self._sessions)
 
     def session(self, *, state: bytes | None = None) -> Session:
-        """Return a session to enter with `async with`, from zero or from what `save` returned.
+        """Return a session to enter with `async with`, new or from what `save` returned.
 
         Entering raises PoolFullError if max_streams are open, ClosedError if the batcher is
         draining, and StateError for a state that is damaged or of another model.

@@ -61,19 +61,25 @@ class Server:
     limits : Limits
     origins : sequence of str
         Origins of the web pages that may connect. Clients that are no browsers send none, and may.
+    initial_state : optional
+        Where streams begin and what a reset goes back to, as `layer.pool` takes it.
 
     Raises
     ------
     ValueError
-        If the layer does not fit, or max_message does not hold a frame and a saved state.
+        If the layer or initial_state does not fit, or max_message does not hold a frame and a
+        saved state.
     """
 
-    def __init__(self, layer: Any, limits: Limits, origins: Sequence[str] = ()) -> None:
+    def __init__(
+        self, layer: Any, limits: Limits, origins: Sequence[str] = (), *, initial_state: Any = None
+    ) -> None:
         if layer.dtype != np.float32:
             raise ValueError(f"server: the layer is {layer.dtype.name}, expected float32")
         self.batcher = Batcher(
-            layer, limits.max_streams, limits.max_batch, limits.max_wait_ms, max_pending=1
-        )
+            layer, limits.max_streams, limits.max_batch, limits.max_wait_ms, max_pending=1,
+            initial_state=initial_state,
+        )  # fmt: skip
         self.limits = limits
         self._frame_bytes = self.batcher.input_size * WIRE.itemsize
         self._answer_bytes = self.batcher.output_size * WIRE.itemsize

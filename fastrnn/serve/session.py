@@ -138,7 +138,7 @@ class Session:
         await self._act(swap)
 
     async def reset(self) -> None:
-        """Zero the state, after all frames of earlier calls."""
+        """Begin anew, after all frames of earlier calls."""
         await self._act(lambda: self._batcher.pool.reset([self._held()]))
 
     async def close(self) -> None:

@@ -35,6 +35,10 @@ class Case(NamedTuple):
     def path(self) -> Path:
         return CASES / self.file
 
+    @property
+    def folder(self) -> Path:
+        return self.path if self.path.is_dir() else self.path.parent
+
 
 LOADED = [
     Case("01-raw-and-dropped/lm.pth", folded="weight drop (weight_hh_l0)"),
@@ -61,12 +65,32 @@ LOADED = [
         folded="dynamic quantization, dequantized from int8 (weight_ih_l0, weight_hh_l0)",
         far=2e-2,
     ),
+    Case("05-shards/cut_before_biases", expected="../expected_biases.npz"),
+    Case(
+        "05-shards/cut_before_biases/model.safetensors.index.json",
+        "encoder.lstm",
+        "../expected_biases.npz",
+    ),
+    Case("07-zip-around/agent.zip", "lstm_actor"),
+    Case("07-zip-around/agent.zip::policy.pth", "lstm_actor"),
+    Case("08-pt2/tagger.pt2", "gru"),
+    Case("10-in-memory/model.pt"),
+    Case("14-json/amp.json", "rec"),
+    Case("15-plain-pickle/model.pkl"),
     Case("12-frozen-script/frozen.pt", "lstm", folded="constant of a frozen module (weight_ih_l0"),
     Case("17-foreign-objects/config.pt", "rnn"),
     Case("17-foreign-objects/examples.pt", "rnn"),
+    Case("18-part-unreadable/float8.pt", expected="expected_float8.npz"),
 ]
 REFUSED = [
-    Case("18-part-unreadable/float8.pt", refused="lstm.weight_ih_l1 its element type float8_e4m3"),
+    Case(
+        "05-shards/cut_before_biases/model-00001-of-00002.safetensors",
+        refused="encoder.lstm.bias_ih_l0 is in model-00002-of-00002.safetensors, this is file 1 of",
+    ),
+    Case(
+        "05-shards/cut_before_biases/model-00002-of-00002.safetensors",
+        refused="encoder.lstm.weight_ih_l0 is in model-00001-of-00002.safetensors, this is file 2",
+    ),
     Case("19-layer-norm-cell/cell.pt", "cell", refused="cell.ln_c.bias is no parameter of torch's"),
 ]
 
@@ -77,7 +101,7 @@ def case_id(case):
 
 @pytest.mark.parametrize("case", LOADED, ids=case_id)
 def test_the_layer_gives_what_pytorch_gives(case, capsys):
-    want = np.load(case.path.parent / case.expected)
+    want = np.load(case.folder / case.expected)
     layer = fastrnn.load(case.path, case.prefix)
     y, _ = layer(want["x"])
     np.testing.assert_allclose(y, want["y"], rtol=0, atol=case.far)

@@ -144,3 +144,46 @@ def test_tensors_left_out_are_named(tmp_path, capsys):
     assert "1 tensor, " in out
     assert err.startswith("fastrnn: left out: net.s is sparse")
     assert list(fastrnn.read(dst)) == ["net.w"]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "refused"),
+    [
+        (None, None),
+        ("net.rnn", None),
+        ("net.rnn.module", "net.rnn.weight_hh_l0_raw belongs to it and would be left out"),
+        ("net", None),
+        ("head", None),
+    ],
+)
+def test_a_stack_is_not_made_another_one(prefix, refused, tmp_path, capsys):
+    src, dst = tmp_path / "src.npz", tmp_path / "dst.npz"
+    stack = stack_weights("net.rnn.module", StackConfig("GRU", 3, 4))
+    raw = {"net.rnn.weight_hh_l0_raw": 2 * stack["net.rnn.module.weight_hh_l0"]}
+    write(src, {**stack, **raw, "head.w": np.ones(2)})
+    options = ["--prefix", prefix] if prefix else []
+    code = main(["convert", str(src), str(dst), *options])
+    if refused:
+        assert code == 1
+        assert f"{src}: {refused}: without it, the stack under" in capsys.readouterr().err
+        assert not dst.exists()
+    else:
+        assert code == 0
+        if prefix != "head":
+            weights = fastrnn.load(dst).state_dict()
+            np.testing.assert_array_equal(weights["weight_hh_l0"], *raw.values())
+
+
+def test_a_part_of_a_stack_that_could_not_be_read_is_not_left_out(tmp_path, capsys):
+    torch = pytest.importorskip("torch")
+    src, dst = tmp_path / "src.pt", tmp_path / "dst.npz"
+    weights = torch.nn.LSTM(3, 4, 2).state_dict()
+    weights = {n: v.to_sparse() if n.endswith("_l1") else v for n, v in weights.items()}
+    torch.save({"rnn": weights, "head": torch.ones(2)}, src)
+    assert main(["convert", str(src), str(dst)]) == 1
+    err = capsys.readouterr().err
+    assert (
+        f"{src}: rnn.weight_ih_l1 is sparse: save it as tensor.to_dense(): without it, the st"
+        in err
+    )
+    assert not dst.exists()

@@ -66,9 +66,11 @@ def transformed(transform, sizes=(5, 6, 2), names=("weight_ih_l0", "weight_hh_l1
             last = part.rsplit(".", 1)[-1]
             if name in part and not last.endswith(("_mask", "_u", "_v", "_raw")):
                 module.state_dict()[part].mul_(1.25)
-    module.eval()
-    for hook in module._forward_pre_hooks.values():
-        hook(module, None)
+    with torch.no_grad():
+        for train in (True, False):
+            module.train(train)
+            for hook in module._forward_pre_hooks.values():
+                hook(module, None)
     for name, value in effective.items():
         plain.state_dict()[name].copy_(value())
     return module, plain.eval()
@@ -152,24 +154,28 @@ def test_parts_that_are_no_form_are_refused_by_name(parts, change, message):
 def quantized(module, dtype=torch.qint8):
     model = torch.nn.ModuleDict({"net": module})
     kinds = {type(module)}
-    return torch.ao.quantization.quantize_dynamic(model, kinds, dtype=dtype).state_dict()
+    return torch.ao.quantization.quantize_dynamic(model, kinds, dtype=dtype)
 
 
+QUANTIZED = [
+    torch.nn.LSTM(5, 6, 2),
+    torch.nn.GRU(5, 6, 2, bidirectional=True),
+    torch.nn.LSTM(5, 6, bidirectional=True),
+    torch.nn.GRU(6, 6, 3),
+    torch.nn.GRUCell(5, 6),
+    torch.nn.LSTMCell(5, 6),
+]
+
+
+@pytest.mark.parametrize("how", ["state dict", "module", "script"])
 @pytest.mark.parametrize("dtype", [torch.qint8, torch.float16], ids=str)
-@pytest.mark.parametrize(
-    "module",
-    [
-        torch.nn.LSTM(5, 6, 2),
-        torch.nn.GRU(5, 6, 2, bidirectional=True),
-        torch.nn.LSTM(5, 6, bidirectional=True),
-        torch.nn.GRU(6, 6, 3),
-        torch.nn.GRUCell(5, 6),
-        torch.nn.LSTMCell(5, 6),
-    ],
-    ids=str,
-)
-def test_packed_cells_have_the_weights_that_torch_packed(module, dtype, tmp_path):
-    torch.save(quantized(module, dtype), tmp_path / "a.pt")
+@pytest.mark.parametrize("module", QUANTIZED, ids=str)
+def test_packed_cells_have_the_weights_that_torch_packed(module, dtype, how, tmp_path):
+    net = quantized(module, dtype)
+    if how == "script":
+        torch.jit.save(torch.jit.script(net["net"]), tmp_path / "a.pt")
+    else:
+        torch.save(net if how == "module" else net.state_dict(), tmp_path / "a.pt")
     layer = fastrnn.load(tmp_path / "a.pt")
     theirs = module.state_dict()
     assert layer.bidirectional == getattr(module, "bidirectional", False)
@@ -182,7 +188,7 @@ def test_packed_cells_have_the_weights_that_torch_packed(module, dtype, tmp_path
 
 
 def test_two_packed_cells_may_be_layers_or_directions(tmp_path):
-    torch.save(quantized(torch.nn.GRU(6, 6, 2)), tmp_path / "a.pt")
+    torch.save(quantized(torch.nn.GRU(6, 6, 2)).state_dict(), tmp_path / "a.pt")
     with pytest.raises(
         fastrnn.FormatError, match=r"net\._all_weight_values\.1 can be a second lay"
     ):
@@ -199,7 +205,7 @@ def test_two_packed_cells_may_be_layers_or_directions(tmp_path):
 
 
 def test_packed_biases_that_differ_are_refused(tmp_path):
-    torch.save(quantized(torch.nn.GRU(5, 6)), tmp_path / "a.pt")
+    torch.save(quantized(torch.nn.GRU(5, 6)).state_dict(), tmp_path / "a.pt")
     weights = fastrnn.read(tmp_path / "a.pt")
     name = "net._all_weight_values.0.param.state.0.1.0"
     weights[name] = weights[name] + 1

@@ -71,6 +71,21 @@ def test_bfloat16_is_widened_exactly(tmp_path):
 
 
 @form
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz],
+    ids=str,
+)
+def test_floats_of_8_bits_are_widened_exactly(dtype, form, tmp_path):
+    every = torch.arange(256, dtype=torch.uint8).view(dtype)
+    got = saved({"x": every.reshape(16, 16)}, tmp_path / "a.pt", form).weights["x"]
+    np.testing.assert_array_equal(got, every.float().reshape(16, 16).numpy())
+    assert np.array_equal(
+        np.signbit(got[got == 0]), np.signbit(every.float().numpy()[got.ravel() == 0])
+    )
+
+
+@form
 @settings(max_examples=60)
 @given(data=st.data())
 def test_views_of_storages(form, data, tmp_path_factory):
@@ -165,7 +180,7 @@ def test_parameters_and_a_lone_tensor(form, tmp_path):
         (lambda: torch.eye(2).to_sparse_csr(), "sparse"),
         (lambda: torch.ones(2, device="meta"), "meta"),
         (lambda: torch._neg_view(torch.ones(2)), "neg bit"),
-        (lambda: torch.ones(2).to(torch.float8_e4m3fn), "float8_e4m3fn"),
+        (lambda: torch.ones(2).to(torch.float8_e8m0fnu), "float8_e8m0fnu"),
     ],
 )
 @pytest.mark.filterwarnings("ignore")
@@ -205,9 +220,67 @@ def test_a_file_saved_without_checksums(tmp_path):
         torch.serialization.set_crc32_options(True)
 
 
-def test_tensors_pickled_without_torch_save_are_refused_in_words(tmp_path):
-    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"x": torch.ones(2)}))
-    with pytest.raises(FormatError, match=r"'x' was pickled without torch\.save"):
+def lent(tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Views of one storage, a parameter, and types that NumPy has in another way or not at all."""
+    return {
+        "whole": tensor,
+        "column": tensor[:, 1],
+        "turned": tensor.T,
+        "parameter": torch.nn.Parameter(tensor),
+        "bfloat16": tensor.to(torch.bfloat16),
+        "float16": tensor.half()[1:],
+        "int": tensor.int(),
+        "bool": tensor > 3,
+        "uint16": tensor.to(torch.uint16),
+        "nothing": tensor[:0],
+    }
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_tensors_that_pickle_dump_wrote_are_read(protocol, tmp_path):
+    tensors = lent(torch.arange(12.0).reshape(3, 4))
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"x": tensors}, protocol))
+    found = formats.contents(tmp_path / "a.pkl")
+    assert found.format == "pickle"
+    assert found.foreign == ()
+    assert_same(found.weights, {f"x.{name}": tensor for name, tensor in tensors.items()})
+
+
+def test_a_module_that_pickle_dump_wrote_is_named_as_its_state_dict(tmp_path):
+    net = torch.nn.Sequential(torch.nn.GRU(3, 2, bidirectional=True), torch.nn.Linear(4, 1))
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(net))
+    assert_same(formats.read(tmp_path / "a.pkl"), net.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (
+            lambda data: data.replace(b"FloatStorage", b"ThingStorage"),
+            "has a storage that is damag",
+        ),
+        (
+            lambda data: data.replace(b"\x80\x02\x8a\nl\xfc\x9cF", b"\x80\x02\x8a\nl\xfc\x9cG"),
+            "before 1.6",
+        ),
+    ],
+)
+def test_a_storage_that_is_damaged_is_that_tensors_reason(change, reason, tmp_path):
+    data = pickle.dumps({"x": torch.ones(2), "y": np.ones(2)})
+    (tmp_path / "a.pkl").write_bytes(change(data))
+    found = formats.contents(tmp_path / "a.pkl")
+    assert list(found.weights) == ["y"]
+    assert reason in found.skipped["x"]
+
+
+def test_one_storage_that_a_pickle_loads_often_is_read_once(tmp_path):
+    storage = torch.ones(50_000).untyped_storage().__reduce__()[1][0]
+    call = pickle.dumps(torch.storage._load_from_bytes, 2)[2:-1] + b"q\0"
+    data = b"B" + len(storage).to_bytes(4, "little") + storage + b"\x85q\1"
+    (tmp_path / "a.pkl").write_bytes(
+        b"\x80\2]" + call + data + b"00(" + b"h\0h\1R" * 30_000 + b"e."
+    )
+    with pytest.raises(FormatError, match=r"no readable tensor"):
         formats.read(tmp_path / "a.pkl")
 
 

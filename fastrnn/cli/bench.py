@@ -47,7 +47,7 @@ def add_parser(subparsers: Any) -> None:
         "coarse. --json prints the benchmark record from which --html is made.",
     )
     parser.add_argument(
-        "file", nargs="?", metavar="FILE", help=".pt/.pth, TorchScript, .safetensors or .npz"
+        "file", nargs="?", metavar="FILE", help="weights, as fastrnn.load takes them"
     )
     parser.add_argument(
         "prefix", nargs="?", metavar="PREFIX", default="", help="which stack, if FILE has several"

@@ -24,7 +24,7 @@ def add_parser(subparsers: Any) -> None:
         "Element types are kept, but bfloat16 and what is quantized become float32. DST is "
         "written whole or not at all.",
     )
-    parser.add_argument("src", metavar="SRC", help=".pt/.pth, TorchScript, .safetensors or .npz")
+    parser.add_argument("src", metavar="SRC", help="weights, as fastrnn.load takes them")
     parser.add_argument(
         "dst", metavar="DST", type=with_suffix(*SUFFIXES), help=" or ".join(SUFFIXES)
     )
@@ -58,6 +58,9 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"{args.dst}: {error.strerror or error}", USAGE) from None
     for name in left_out.values():
         note(f"fastrnn: left out: {name} {found.skipped[name]}")
+    for prefix, said in found.weights.said.items():
+        if any(name.startswith(f"{prefix}.") for name in names.values()):
+            note(f"fastrnn: left out: what is said of {prefix}: load it with {said}")
     nbytes = os.stat(args.dst).st_size
     if args.json:
         say_json(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastrnn.cli.output import NO, OK, plural, say, say_json, say_table, size
-from fastrnn.formats import Contents, opened
+from fastrnn.formats import Contents, Stored, opened
 from fastrnn.layers.statedict import StackWeights, StateDict, told
 from fastrnn.layers.weights import StackConfig, check_values, common_dtype
 
@@ -50,7 +49,7 @@ def add_parser(subparsers: Any) -> None:
         "can load, foreign objects by name, and tensors that could not be read, with the reason.",
         epilog="Exit code 0: at least one stack can be loaded; 1: none.",
     )
-    parser.add_argument("file", metavar="FILE", help=".pt/.pth, TorchScript, .safetensors or .npz")
+    parser.add_argument("file", metavar="FILE", help="weights, as fastrnn.load takes them")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
 
@@ -59,8 +58,12 @@ def run(args: argparse.Namespace) -> int:
     """Print what `args.file` holds; NO if no stack in it can be loaded."""
     with opened(args.file) as found:
         state = StateDict(found.weights)
-        stacks = [_checked(stack) for stack in find_stacks(state, state.prefixes)]
-        _read_rest(found, stacks)
+        read: set[int] = set()
+        stacks = [_checked(stack, read) for stack in find_stacks(state, state.prefixes)]
+        for stored in found.weights.values():  # so that a file that is damaged is refused
+            if id(stored) not in read:
+                read.add(id(stored))
+                stored.array()
         if args.json:
             say_json(_as_json(args.file, found, stacks))
         else:
@@ -83,30 +86,23 @@ def _find(state: StateDict, prefix: str) -> FoundStack:
         return FoundStack(prefix, None, str(error))
 
 
-def _checked(stack: FoundStack) -> FoundStack:
-    """The stack, or its problem if its values are not finite numbers."""
+def _checked(stack: FoundStack, read: set[int]) -> FoundStack:
+    """The stack, or its problem if its values are not finite numbers.
+
+    Tensors whose ids are in `read` are known to be; those that are read are added.
+    """
     if stack.weights is None or stack.dtype is None:
         return stack
     where = f"{stack.prefix}." if stack.prefix else ""
     try:
-        check_values(stack.weights.parameters, stack.dtype, where)
+        for name, value in stack.weights.parameters.items():
+            if id(value) not in read:
+                check_values({name: value}, stack.dtype, where)
+                if isinstance(value, Stored):
+                    read.add(id(value))
     except (ValueError, TypeError) as error:
         return FoundStack(stack.prefix, None, str(error))
     return stack
-
-
-def _read_rest(found: Contents, stacks: list[FoundStack]) -> None:
-    """Read every tensor that no stack has read, so that a damaged file is refused."""
-    read = {
-        id(value)
-        for stack in stacks
-        if stack.weights
-        for value in stack.weights.parameters.values()
-    }
-    for stored in found.weights.values():
-        if id(stored) not in read:
-            read.add(id(stored))
-            stored.array()
 
 
 def _left(found: Contents, stacks: list[FoundStack]) -> list[str]:
@@ -118,7 +114,7 @@ def _left(found: Contents, stacks: list[FoundStack]) -> list[str]:
 def _as_json(path: str, found: Contents, stacks: list[FoundStack]) -> dict[str, Any]:
     return {
         "file": path,
-        "bytes": os.stat(path).st_size,
+        "bytes": found.nbytes,
         "format": found.format,
         "values": _values(found.weights),
         "stacks": [stack_as_json(stack) for stack in stacks],
@@ -142,12 +138,14 @@ def stack_as_json(stack: FoundStack) -> dict[str, Any]:
         "dtype": stack.dtype.name,
         "parameters": stack.config.parameters,
         "bytes": stack.config.parameters * stack.dtype.itemsize,
+        **stack.weights.options,
         **({"folded": stack.weights.folded} if stack.weights.folded else {}),
+        **({"said": list(stack.weights.said.in_words)} if stack.weights.said else {}),
     }
 
 
 def _print(path: str, found: Contents, stacks: list[FoundStack]) -> None:
-    say(f"{path}: {found.format}, {size(os.stat(path).st_size)}")
+    say(f"{path}: {found.format}, {size(found.nbytes)}")
     say(f"{plural(len(found.weights), 'tensor')}, {plural(_values(found.weights), 'value')}")
     say()
     if stacks:
@@ -177,10 +175,13 @@ def _stack_rows(stack: FoundStack) -> list[tuple[str, str]]:
     parameters = stack.config.parameters
     memory = size(parameters * stack.dtype.itemsize)
     counted = plural(parameters, "parameter")
-    sizes = f"{stack.config}: {counted}, {memory} in {stack.dtype.name}"
+    options = "".join(f", {name}={value!r}" for name, value in stack.weights.options.items())
+    sizes = f"{str(stack.config)[:-1]}{options}): {counted}, {memory} in {stack.dtype.name}"
     rows = [(stack.title, sizes)]
     if stack.weights.folded:
         rows.append(("", f"folded: {told(stack.weights.folded)}"))
+    if stack.weights.said:
+        rows += [("", words) for words in stack.weights.said.in_words]
     return rows
 
 

@@ -61,7 +61,7 @@ def add_parser(subparsers: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", metavar="FILE", help=".pt/.pth, TorchScript, .safetensors or .npz")
+    parser.add_argument("file", metavar="FILE", help="weights, as fastrnn.load takes them")
     parser.add_argument("prefix", metavar="PREFIX", nargs="?", default="", help="which stack in it")
     parser.add_argument(
         "--initial-state", metavar="NAME",

@@ -38,7 +38,7 @@ def add_parser(subparsers: Any) -> None:
         "retention, the longest half-life at the top), by the step at which the state is farthest "
         "from 0 (peak; also an RNN's, and an h that proj_size mixes), or not at all (index).",
     )
-    parser.add_argument("file", metavar="FILE", help=".pt/.pth, TorchScript, .safetensors or .npz")
+    parser.add_argument("file", metavar="FILE", help="weights, as fastrnn.load takes them")
     parser.add_argument(
         "--input", required=True, metavar="X.npy", help="x: (T, I) or (T, B, I), numpy.save's"
     )

@@ -64,7 +64,7 @@ def add_parser(subparsers: Any) -> None:
         epilog=f"tolerance: {tolerances}, times the largest value where that is above 1. "
         "Exit code 0: all within; 1: not, or a stack that cannot be loaded, or none in the file.",
     )
-    parser.add_argument("file", metavar="FILE", help=".pt/.pth, TorchScript, .safetensors or .npz")
+    parser.add_argument("file", metavar="FILE", help="weights, as fastrnn.load takes them")
     parser.add_argument("--prefix", metavar="P", default="", help="only the stack under P")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)

@@ -1,7 +1,9 @@
 """Weights files, read without PyTorch and without trust, and written.
 
-Read: torch.save (since 1.6 and before), torch.jit.save, .safetensors, .npz, plain pickles of NumPy
-arrays. Written: .safetensors, .npz. The format is told by a file's first bytes, not by its suffix.
+Read: torch.save (since 1.6 and before), torch.jit.save, torch.export.save, .safetensors, .npz,
+pickles of NumPy arrays or torch tensors, Keras's files, JSON of nested lists, models in several
+such files, and each of them inside a zip or tar archive. Written: .safetensors, .npz. The format is
+told by a file's first bytes, not by its suffix.
 
 A file never runs code. What it can make this allocate is bounded by its own size: 64 MiB and 8
 times the file for arrays and for what is made of them (source.Budget); 100,000 objects, and one for
@@ -19,16 +21,28 @@ from contextlib import contextmanager
 import numpy as np
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import guess, npz, safetensors, torchlegacy, torchzip
-from fastrnn.formats.inventory import Contents, Stored, Weights
-from fastrnn.formats.source import Source, shown
+from fastrnn.formats import dispatch, members, shards
+from fastrnn.formats.inventory import RELU, Contents, Said, Stored, Weights
+from fastrnn.formats.opening import Readable, source_of, title
+from fastrnn.formats.source import shown
 from fastrnn.formats.writing import SUFFIXES, write
-from fastrnn.formats.ziparchive import ZipArchive
 
-__all__ = ["SUFFIXES", "Contents", "Stored", "Weights", "contents", "opened", "read", "write"]
+__all__ = [
+    "RELU",
+    "SUFFIXES",
+    "Contents",
+    "Readable",
+    "Said",
+    "Stored",
+    "Weights",
+    "contents",
+    "opened",
+    "read",
+    "write",
+]
 
 
-def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+def read(path: Readable) -> dict[str, np.ndarray]:
     """Every tensor in the file, by name: `contents(path).weights`.
 
     Arrays are C-contiguous and independent of the file. Their dtype is the file's; bfloat16 comes
@@ -37,63 +51,57 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     ("optimizer.state.0.exp_avg"). No prefix is removed. The dict remembers what could not be read,
     so that no layer is made of a part of its weights.
 
+    Parameters
+    ----------
+    path : str, path, bytes, bytearray, memoryview or open binary file
+        The index of a model in several files (model.safetensors.index.json), or the folder that
+        holds one, stands for them all. "agent.zip::policy.pth" is a file in a zip or tar archive;
+        it may be left out where only one holds weights. An open file is read from its current
+        position to its end, and is back there afterwards.
+
     Raises
     ------
     FormatError
         If the file is damaged, hostile, of another format, or has no readable tensor.
+    TypeError
+        If `path` is none of these; a file that is open for text is not.
     OSError
         If the file cannot be opened.
     """
     return contents(path).weights
 
 
-def contents(path: str | os.PathLike[str]) -> Contents:
+def contents(path: Readable) -> Contents:
     """What the file holds: its format, tensors, foreign objects, and tensors it could not read.
 
-    Raises as `read` does.
+    Takes and raises what `read` does.
     """
     with opened(path) as found:
         return found.in_memory()
 
 
 @contextmanager
-def opened(path: str | os.PathLike[str]) -> Iterator[Contents]:
+def opened(path: Readable) -> Iterator[Contents]:
     """The same for the length of a block, with tensors that are read when asked for (Stored).
 
     What the block raises as FormatError is about the file, and comes out with its path in front.
     Raises as `read` does.
     """
-    name = os.fspath(path)
-    with open(name, "rb", opener=_open) as file:
-        try:
-            found = _contents(Source(file))
+    where, member = path, ""
+    try:
+        if isinstance(path, (str, os.PathLike)):
+            where, member = members.split(os.fspath(path), os.path.lexists)
+            if os.path.isdir(where):
+                where = shards.index_in(where) or where
+        with source_of(where) as source:
+            found = dispatch.contents(source, member)
+            found.nbytes = source.size + source.nbytes_of_others
+            shards.add_others(found, title(where), dispatch.parsed)
             if not found.weights:
                 raise FormatError(_nothing(found))
             yield found
-        except FormatError as error:
-            raise FormatError(f"{name}: {error}") from None
-
-
-def _open(name: str, flags: int) -> int:
-    """Open without waiting for the other end, should it be a FIFO; it is refused then."""
-    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def _contents(source: Source) -> Contents:
-    head = source.at(0, min(source.size, guess.HEAD))
-    if head.startswith(b"PK\3\4"):
-        archive = ZipArchive(source)
-        root = torchzip.root_of(archive)
-        if root is not None:
-            return torchzip.contents(archive, root)
-        if npz.is_npz(archive):
-            return npz.contents(archive)
-        raise FormatError(guess.describe_archive(list(archive.records)))
-    if head.startswith(b"\x80"):
-        return torchlegacy.contents(source)
-    if safetensors.looks_like(head):
-        return safetensors.contents(source)
-    raise FormatError(guess.describe(head))
+    except FormatError as error:
+        raise FormatError(f"{title(path)}: {error}") from None
 
 
 def _nothing(found: Contents) -> str:
@@ -105,5 +113,6 @@ def _nothing(found: Contents) -> str:
             words[-1] += f" (and {len(found.skipped) - 1} more)"
     if found.foreign:
         words.append(f"it refers to {', '.join(found.foreign[:5])}")
-    words.append("save weights with torch.save(model.state_dict(), path)")
+    if not found.format.startswith("keras"):
+        words.append("save weights with torch.save(model.state_dict(), path)")
     return "; ".join(words)

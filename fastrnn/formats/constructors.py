@@ -13,6 +13,7 @@ from fastrnn.formats import torchrecords
 from fastrnn.formats.arrays import NUMPY_ELEMENTS
 from fastrnn.formats.inert import (
     DType,
+    Enclosed,
     Foreign,
     Global,
     NumpyArray,
@@ -26,7 +27,6 @@ Constructor = tuple[int, Callable[[Args], object]]  # the fewest values it takes
 
 _PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 _PLAIN_KEYS = (str, bytes, bool, float, type(None))
-_RAW_STORAGE = Unreadable("was pickled without torch.save: its storage is a pickle of its own")
 
 
 def lookup(module: str, name: str) -> Global | DType:
@@ -127,6 +127,12 @@ def _ordered_dict(args: Args) -> object:
     return made
 
 
+def _enclosed(args: Args) -> Enclosed | Unreadable:
+    if type(args[0]) is bytes:
+        return Enclosed(args[0])
+    return Unreadable(f"has a storage made from {shown(args[0])}, expected bytes")
+
+
 def _object(args: Args) -> Foreign:
     return Foreign(args[0].name if isinstance(args[0], Global) else "object", ())
 
@@ -196,7 +202,7 @@ _CALLS: dict[str, Constructor] = {
     **_TENSOR_CALLS,
     "torch._tensor._rebuild_from_type": (3, _from_type),
     "torch._tensor._rebuild_from_type_v2": (3, _from_type),
-    "torch.storage._load_from_bytes": (0, lambda args: _RAW_STORAGE),
+    "torch.storage._load_from_bytes": (1, _enclosed),
     "torch.Size": _FIRST,
     "torch.jit._pickle.build_intlist": _FIRST,
     "torch.jit._pickle.build_doublelist": _FIRST,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from fastrnn.errors import FormatError
 from fastrnn.formats.inert import Foreign, NumpyArray, Quantized, Tensor, Unreadable
@@ -26,6 +26,10 @@ class Object:
         self.what = what
 
 
+class Relu:
+    """A recurrent module that says of itself that it computes with relu."""
+
+
 def check_name(name: str) -> None:
     """FormatError unless `name` can be the name of a tensor: printable, and not endless."""
     if not _is_name(name):
@@ -39,7 +43,9 @@ def _is_name(name: str) -> bool:
     return len(name) <= MAX_NAME and name.isprintable()
 
 
-def tensors(root: object, file_size: int) -> Iterator[tuple[str, Leaf | Object]]:
+def tensors(
+    root: object, file_size: int, relu: Mapping[str, bool] | None = None
+) -> Iterator[tuple[str, Leaf | Object | Relu]]:
     """Every tensor below `root` with its name, in the order of the file.
 
     Names are dict keys, list indices and attributes, joined by dots. Of an nn.Module that was
@@ -51,6 +57,9 @@ def tensors(root: object, file_size: int) -> Iterator[tuple[str, Leaf | Object]]
     beside; what stands right beside tensors and holds none comes as an Object. Branches that are
     too deep, have a name that cannot be one, or are parts of the tree once more beyond REPEATS,
     come as one Unreadable each, named as far as it goes.
+
+    A module that computes with relu comes as a Relu before its tensors; `relu` has the names of the
+    classes that do (True), or may (False).
     """
     entered = _Tree(root)
     repeats = REPEATS + file_size // 16
@@ -79,6 +88,10 @@ def tensors(root: object, file_size: int) -> Iterator[tuple[str, Leaf | Object]]
             elif len(name) > MAX_NAME:
                 yield _leaf(name, Unreadable(f"is no name of a tensor, {_EXPECTED}"))
             else:
+                if isinstance(value, Foreign) and (_is_relu(value) or (relu or {}).get(value.name)):
+                    yield name, Relu()
+                elif isinstance(value, Foreign) and value.name in (relu or {}):
+                    yield _joined(name, "nonlinearity"), Object("is relu or tanh")
                 first.setdefault(id(value), name)
                 inside.add(id(value))
                 pending.append(("", value, -1))
@@ -97,6 +110,8 @@ def _leaf(name: str, leaf: Leaf) -> tuple[str, Leaf]:
 
 # Attributes that hold the same tensors once more: TorchScript keeps this one of nn.LSTM.
 _CACHES = {"_flat_weights"}
+# Attributes of a module that its state_dict has too: the weights of torch's quantized modules.
+_PACKED = {"param", "_packed_weight_ih", "_packed_weight_hh"}
 _LEAVES = (Tensor, NumpyArray, Quantized, Unreadable)
 _CONTAINERS = (dict, list, tuple, Foreign)
 
@@ -186,7 +201,8 @@ def _attributes(value: Foreign) -> list[tuple[object, object]]:
     pairs: list[tuple[object, object]] = []
     for state in _states(value):
         if "_parameters" in state and "_modules" in state:
-            parts = (state.get(part) for part in ("_parameters", "_buffers", "_modules"))
+            packed = {key: state[key] for key in _PACKED & state.keys()}
+            parts = (*(state.get(part) for part in ("_parameters", "_buffers", "_modules")), packed)
             return [
                 pair for part in parts if isinstance(part, dict) for pair in _kept(part.items())
             ]
@@ -195,6 +211,15 @@ def _attributes(value: Foreign) -> list[tuple[object, object]]:
     pairs.extend(_kept(value.entries.items()))
     pairs.extend(_kept([("args", value.args)]))
     return pairs
+
+
+def _is_relu(module: Foreign) -> bool:
+    """Whether it is torch's RNN, which says so as its mode, or RNNCell."""
+    return any(
+        state.get("mode") == "RNN_RELU" or state.get("nonlinearity") == "relu"
+        for state in _states(module)
+        if "_parameters" in state
+    )
 
 
 def _states(value: Foreign) -> list[dict[object, object]]:

@@ -15,24 +15,25 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fastrnn.formats.inventory import Contents
+from fastrnn.formats.inventory import RELU, Contents
+from fastrnn.formats.scriptcode import code_of
 from fastrnn.formats.ziparchive import ZipArchive
 
-# A module's code is some kilobytes long; a line, the weights of 100 layers.
-MAX_CODE = 4 << 20
+# The weights of 100 layers.
 MAX_LINE = 20_000
 
 _CONSTANT = r"CONSTANTS\.c[0-9]{1,6}"
 _LIST = re.compile(rf"\s*(\w+) = \[({_CONSTANT}(?:, {_CONSTANT})*)\]")
 # x, state(s), weights, has_biases, num_layers, dropout, train, bidirectional, batch_first
 _LAYER = re.compile(
-    r"\s*[\w, ]+ = torch\.(lstm|gru|rnn_tanh)\(.*, "
+    r"\s*[\w, ]+ = torch\.(lstm|gru|rnn_tanh|rnn_relu)\(.*, "
     r"(\w+|\[[^\[\]]*\]), (True|False), ([0-9]{1,4}), [0-9.e+-]+, \w+, (True|False), \w+\)"
 )
 _CELL = re.compile(
-    rf"\s*[\w, ]+ = torch\.(lstm|gru|rnn_tanh)_cell\(.*?, ({_CONSTANT}(?:, {_CONSTANT})*)"
+    rf"\s*[\w, ]+ = torch\.(lstm|gru|rnn_tanh|rnn_relu)_cell\(.*?, ({_CONSTANT}(?:, {_CONSTANT})*)"
     r"(?:, None, None)?\)"
 )
+_NAMED = re.compile(r"self_(\w+)__flat_weights\d*")
 _PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
@@ -52,6 +53,8 @@ def name_constants(found: Contents, archive: ZipArchive, root: str) -> None:
         numbered = (f"{call.name}_{index}" for index in range(1, len(taken) + 2))
         prefix = next(name for name in (call.name, *numbered) if name not in taken)
         taken.add(prefix)
+        if call.op == "rnn_relu":
+            found.weights.said[prefix] = RELU
         for constant, part in zip(call.constants, call.parts, strict=True):
             names.setdefault(constant, []).append(f"{prefix}.{part}")
     if names:
@@ -60,23 +63,18 @@ def name_constants(found: Contents, archive: ZipArchive, root: str) -> None:
 
 @dataclass(frozen=True)
 class _Call:
-    """What the module of a call is called, the constants that it is given, and what they are."""
+    """A call of torch.`op`: its module's name, the constants that it is given, what they are."""
 
+    op: str
     name: str
     constants: tuple[str, ...]
     parts: tuple[str, ...]
 
 
 def _calls(archive: ZipArchive, root: str) -> Iterator[_Call]:
-    left = MAX_CODE
-    for record in archive.records.values():
-        if not (record.name.startswith(f"{root}code/") and record.name.endswith(".py")):
-            continue
-        left -= record.size
-        if left < 0:
-            return
+    for _, text in code_of(archive, root):
         lists: dict[str, str] = {}
-        for line in archive.read(record.name).decode("utf-8", "replace").splitlines():
+        for line in text.splitlines():
             if len(line) > MAX_LINE:
                 continue
             if match := _LIST.fullmatch(line):
@@ -84,7 +82,9 @@ def _calls(archive: ZipArchive, root: str) -> Iterator[_Call]:
             elif match := _CELL.fullmatch(line):
                 constants = tuple(match[2].split(", "))
                 if len(constants) in (2, 4):
-                    yield _Call(match[1], constants, _PARTS[: len(constants)])
+                    yield _Call(
+                        match[1], match[1].partition("_")[0], constants, _PARTS[: len(constants)]
+                    )
             elif match := _LAYER.fullmatch(line):
                 yield from _layer(match, lists)
 
@@ -95,8 +95,8 @@ def _layer(call: re.Match[str], lists: dict[str, str]) -> Iterator[_Call]:
     constants = tuple((inline[2] if inline else lists.get(given, "")).split(", "))
     parts = _parts(len(constants), int(layers), bias == "True", bidirectional == "True")
     if parts and constants != ("",):
-        name = "" if inline else re.sub(r"^self_|_*flat_weights\d*$", "", given)
-        yield _Call(name or op.removesuffix("_tanh"), constants, parts)
+        named = _NAMED.fullmatch(given)
+        yield _Call(op, named[1] if named else op.partition("_")[0], constants, parts)
 
 
 def _parts(count: int, layers: int, bias: bool, bidirectional: bool) -> tuple[str, ...]:

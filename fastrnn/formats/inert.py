@@ -52,6 +52,13 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True)
+class Enclosed:
+    """A storage that is still the bytes of a file that torch.save wrote."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Tensor:
     """A torch tensor: a view of a storage."""
 

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from fastrnn.errors import FormatError
 from fastrnn.formats import constructors
-from fastrnn.formats.inert import Global
+from fastrnn.formats.inert import Enclosed, Global, Unreadable
 from fastrnn.formats.source import shown
 
 # Objects and memo slots a pickle may make: this many, and one for every 2 bytes of it; of one that
@@ -29,11 +29,18 @@ def refuse_persistent(saved_id: object) -> object:
     raise FormatError(f"the pickle refers to outside data by {shown(saved_id)}, expected none")
 
 
+def _unread(data: bytes) -> Unreadable:
+    """The `enclosed` of a pickle whose storages are elsewhere."""
+    return Unreadable("was pickled without torch.save: its storage is a pickle of its own")
+
+
 class Interpreter:
     """Reads from `file`, at its current position, up to byte `end`.
 
     `packed` is how many bytes of a file these are, where they were inflated.
-    `persistent` is given the id of every persistent reference and returns what stands for it.
+    `persistent` is given the id of every persistent reference and returns what stands for it;
+    `enclosed` the bytes of every storage that is a file of torch.save inside the pickle.
+    `objects` is what a pickle may make at least.
     `foreign` collects the names of the globals that are not known here.
     """
 
@@ -43,9 +50,11 @@ class Interpreter:
         end: int,
         persistent: Persistent = refuse_persistent,
         packed: int | None = None,
+        objects: int = OBJECTS,
     ) -> None:
-        self.file, self.end, self.packed = file, end, packed
+        self.file, self.end, self.packed, self.objects = file, end, packed, objects
         self.persistent: Persistent = persistent
+        self.enclosed: Callable[[bytes], object] = _unread
         self.position = file.tell()
         self.foreign: set[str] = set()
         self.start()
@@ -58,7 +67,7 @@ class Interpreter:
         justified = (self.end - self.position) // 2
         if self.packed is not None:
             justified = min(justified, 4 * self.packed)
-        self.made_left = OBJECTS + justified
+        self.made_left = self.objects + justified
 
     def take(self, nbytes: int) -> bytes:
         """The next `nbytes` bytes; FormatError where so many are not left."""
@@ -130,4 +139,5 @@ class Interpreter:
     def call(self, function: object, args: object) -> None:
         """Put on the stack what `function(*args)` stands for."""
         self.count(constructors.cost(function, args))
-        self.stack.append(constructors.call(function, args))
+        made = constructors.call(function, args)
+        self.stack.append(self.enclosed(made.data) if isinstance(made, Enclosed) else made)

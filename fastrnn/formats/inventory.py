@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,43 @@ def naming(name: str) -> Iterator[None]:
         raise FormatError(f"tensor {shown(name)} {error}") from None
 
 
+@dataclass(frozen=True)
+class Said:
+    """What a file says of a stack beside its tensors: Keras's, torch's of an RNN with relu.
+
+    options: what the layer's constructor is to be told ("batch_first", "reset_after"...).
+    notes: what was done around the layer where the file comes from, for its user to know.
+    unsaid: what its user has to say in the file's stead; "" where there is nothing.
+    """
+
+    options: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+    unsaid: str = ""
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+
+    @property
+    def in_words(self) -> tuple[str, ...]:
+        """What a person has to know of it beside the options, in lines."""
+        return (*self.notes, *((self.unsaid,) if self.unsaid else ()))
+
+    def completed(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of the file, with those `given` by a caller in their place.
+
+        Raises
+        ------
+        FormatError
+            The file does not say what has to be known.
+        """
+        if self.unsaid:
+            raise FormatError(self.unsaid)
+        return {**self.options, **given}
+
+
+RELU = Said({"nonlinearity": "relu"})
+
+
 class Weights(dict[str, Any]):
     """Tensors by name, and with them what their file has that is no array.
 
@@ -65,46 +102,55 @@ class Weights(dict[str, Any]):
     unread: what has no array here, by name, and why: tensors that could not be read, and objects
         and lists of numbers that stand among tensors.
     notes: what was done to a tensor on reading, by name ("dequantized from int8").
+    said: what the file says of its stacks beside their tensors, by prefix.
     budget: what the file's size justifies, for whatever is made of the arrays.
     """
 
-    __slots__ = ("budget", "notes", "unread")
+    __slots__ = ("budget", "notes", "said", "unread")
 
     def __init__(self, budget: Budget) -> None:
         super().__init__()
         self.unread: dict[str, str] = {}
         self.notes: dict[str, str] = {}
+        self.said: dict[str, Said] = {}
         self.budget = budget
 
+    def holding(self, arrays: Mapping[str, Any]) -> Weights:
+        """The same with other arrays."""
+        made = Weights(self.budget)
+        made.update(arrays)
+        made.unread, made.notes, made.said = self.unread, self.notes, self.said
+        return made
+
     def __reduce__(self) -> Any:
-        return _weights, (dict(self), self.unread, self.notes, self.budget)
+        return _with, (dict(self), self.budget, self.unread, self.notes, self.said)
 
 
-def _weights(
-    arrays: dict[str, Any], unread: dict[str, str], notes: dict[str, str], budget: Budget
-) -> Weights:
+def _with(arrays: dict[str, Any], budget: Budget, *more: Any) -> Weights:
     made = Weights(budget)
-    made.update(arrays)
-    made.unread, made.notes = unread, notes
-    return made
+    made.unread, made.notes, made.said = more
+    return made.holding(arrays)
 
 
 @dataclass
 class Contents:
     """What a file holds.
 
-    format: "torch zip", "torch legacy", "torchscript", "pickle", "safetensors" or "npz".
+    format: "torch zip", "torch legacy", "torchscript", "torch export", "pickle", "safetensors",
+        "npz", "json", "keras", "keras h5", "keras weights" or "hdf5", and what is around it.
     weights: every readable tensor by its name, in the order of the file: an array, or a Stored
         while the file is open. Names that share memory in the file (tied weights) share one.
     foreign: the sorted names of classes and functions that its pickle refers to and that mean
         nothing here ("mypkg.models.Net"). They were neither imported nor called.
     skipped: the tensors that could not be read, by name, and why ("is sparse: ...").
+    nbytes: the size of the file; of a model in several files, of all.
     """
 
     format: str
     weights: Weights
     foreign: tuple[str, ...] = ()
     skipped: dict[str, str] = field(default_factory=dict)
+    nbytes: int = 0
 
     def add(self, name: str, found: Stored | str) -> None:
         """Add tensor `name`, or why it cannot be read; a name that two tensors have is neither's.
@@ -134,11 +180,20 @@ class Contents:
     def in_memory(self, names: Iterable[str] | None = None) -> Contents:
         """The same, with every tensor read, or only those of `names`."""
         made: dict[int, np.ndarray] = {}
-        read = Weights(self.weights.budget)
-        read.unread, read.notes = self.weights.unread, self.weights.notes
+        read = {}
         for name in self.weights if names is None else names:
             stored = self.weights[name]
             if id(stored) not in made:
                 made[id(stored)] = stored.array()
             read[name] = made[id(stored)]
-        return Contents(self.format, read, self.foreign, self.skipped)
+        return replace(self, weights=self.weights.holding(read))
+
+    def add_all(self, other: Contents, prefix: str = "") -> None:
+        """Add everything that `other` holds, its names behind `prefix`."""
+        for name, found in [*other.weights.items(), *other.skipped.items()]:
+            self.add(prefix + name, found)
+        for name, what in other.weights.unread.items():
+            self.weights.unread.setdefault(prefix + name, what)
+        self.weights.notes |= {prefix + name: note for name, note in other.weights.notes.items()}
+        self.weights.said |= {prefix + name: said for name, said in other.weights.said.items()}
+        self.foreign = tuple(sorted({*self.foreign, *other.foreign}))

@@ -34,6 +34,8 @@ _DTYPES = {
     "U16": "uint16",
     "U8": "uint8",
     "BOOL": "bool",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
 }
 _NAMES = {name: code for code, name in _DTYPES.items()}
 
@@ -46,7 +48,7 @@ def looks_like(head: bytes) -> bool:
 def contents(source: Source) -> Contents:
     """Every tensor of the file; FormatError where it is damaged.
 
-    Tensors of types that NumPy has not (F8_E4M3, F4, ...) are skipped.
+    Tensors of types that NumPy has not (F4, F8_E8M0, ...) are skipped.
     """
     (length,) = struct.unpack("<Q", source.at(0, 8))
     if length > min(source.size - 8, MAX_HEADER):

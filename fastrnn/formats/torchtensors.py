@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -10,9 +10,9 @@ import numpy as np
 
 from fastrnn.errors import FormatError
 from fastrnn.formats import arrays
-from fastrnn.formats.flatten import Leaf, Object, tensors
+from fastrnn.formats.flatten import Leaf, Object, Relu, tensors
 from fastrnn.formats.inert import DType, NumpyArray, Quantized, Storage, Tensor, Unreadable
-from fastrnn.formats.inventory import Contents, Stored, naming
+from fastrnn.formats.inventory import RELU, Contents, Stored, naming
 from fastrnn.formats.source import Blob, Budget, Source, shown
 
 
@@ -35,8 +35,11 @@ def collect(
     blob: Callable[[Storage], Blob],
     *,
     byte_order: str = "<",
+    relu: Mapping[str, bool] | None = None,
 ) -> None:
     """Add every tensor below `root` to `contents`, to be read from storages through `blob`.
+
+    `relu` is what flatten.tensors takes.
 
     Raises
     ------
@@ -45,9 +48,15 @@ def collect(
     """
     known: dict[Hashable, Stored | str] = {}
     read = partial(_read, blob=blob, budget=source.budget, byte_order=byte_order)
-    for name, leaf in tensors(root, source.size):
+    for name, leaf in tensors(root, source.size, relu):
         if isinstance(leaf, Object):
             contents.add_object(name, leaf.what)
+            continue
+        if isinstance(leaf, Relu):
+            contents.weights.said[name] = RELU
+            continue
+        if isinstance(leaf, Unreadable):
+            contents.add(name, leaf.reason)
             continue
         identity = leaf if isinstance(leaf, Tensor) else id(leaf)
         if identity not in known:
@@ -58,10 +67,10 @@ def collect(
             contents.weights.notes[name] = f"dequantized from {leaf.integers.view.dtype}"
 
 
-def _stored(name: str, leaf: Leaf, read: Callable[[Leaf], np.ndarray]) -> Stored | str:
+def _stored(
+    name: str, leaf: Tensor | NumpyArray | Quantized, read: Callable[[Leaf], np.ndarray]
+) -> Stored | str:
     """The tensor, to be read later, or why it cannot be."""
-    if isinstance(leaf, Unreadable):
-        return leaf.reason
     if isinstance(leaf, Tensor):
         dtype, shape = leaf.view.dtype, leaf.view.shape
     elif isinstance(leaf, Quantized):

@@ -13,6 +13,7 @@ from fastrnn.errors import FormatError
 from fastrnn.formats import frozen, torchtensors
 from fastrnn.formats.inert import Storage
 from fastrnn.formats.inventory import Contents, Weights
+from fastrnn.formats.scriptcode import with_relu
 from fastrnn.formats.source import Blob, shown
 from fastrnn.formats.unpickle import Unpickler
 from fastrnn.formats.ziparchive import ZipArchive
@@ -27,6 +28,16 @@ def root_of(archive: ZipArchive) -> str | None:
     return roots[0] if len(roots) == 1 else None
 
 
+def byte_order(archive: ZipArchive, root: str) -> str:
+    """The order of the bytes in its storages, "<" or ">"."""
+    if f"{root}byteorder" not in archive.records:
+        return "<"
+    mark = archive.read(f"{root}byteorder")
+    if mark not in _BYTE_ORDERS:
+        raise FormatError(f"its byteorder record is {shown(mark)}, expected b'little' or b'big'")
+    return _BYTE_ORDERS[mark]
+
+
 def contents(archive: ZipArchive, root: str) -> Contents:
     """Every tensor of the archive.
 
@@ -39,16 +50,10 @@ def contents(archive: ZipArchive, root: str) -> Contents:
         The archive or its pickle is damaged.
     """
     script = f"{root}constants.pkl" in archive.records
-    order = "<"
-    if f"{root}byteorder" in archive.records:
-        mark = archive.read(f"{root}byteorder")
-        if mark not in _BYTE_ORDERS:
-            raise FormatError(
-                f"its byteorder record is {shown(mark)}, expected b'little' or b'big'"
-            )
-        order = _BYTE_ORDERS[mark]
+    order = byte_order(archive, root)
     found = Contents("torchscript" if script else "torch zip", Weights(archive.source.budget))
     foreign: set[str] = set()
+    relu = with_relu(archive, root) if script else {}
     for part in ("data", "constants") if script else ("data",):
         tree, names = _unpickle(archive, f"{root}{part}.pkl")
         if part == "constants" and isinstance(tree, (list, tuple)):
@@ -58,10 +63,10 @@ def contents(archive: ZipArchive, root: str) -> Contents:
 
         def blob(storage: Storage, part: str = part, blobs: dict[str, Blob] = blobs) -> Blob:
             if storage.key not in blobs:
-                blobs[storage.key] = archive.blob(f"{root}{part}/{storage.key}")
+                blobs[storage.key] = archive.blob(f"{root}{part}/{storage.key}", unchecked=True)
             return blobs[storage.key]
 
-        torchtensors.collect(found, tree, archive.source, blob, byte_order=order)
+        torchtensors.collect(found, tree, archive.source, blob, byte_order=order, relu=relu)
     found.foreign = tuple(sorted(foreign))
     if script:
         frozen.name_constants(found, archive, root)

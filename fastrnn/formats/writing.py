@@ -29,7 +29,7 @@ def write(path: str | os.PathLike[str], weights: Mapping[str, ArrayLike]) -> Non
     Raises
     ------
     TypeError
-        If a name is not a str.
+        If a name is not a str, or an array is masked.
     ValueError
         For another suffix, a name that `read` would refuse, or an element type that the formats
         have not.
@@ -78,6 +78,8 @@ def _checked(name: str, value: ArrayLike) -> np.ndarray:
         check_name(name)
     except FormatError as error:
         raise ValueError(f"write: {error}") from None
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"write: tensor {name!r} is a masked array: use filled()")
     array = np.asarray(value)
     if not safetensors.can_write(array.dtype):
         raise ValueError(

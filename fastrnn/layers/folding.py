@@ -27,10 +27,11 @@ _PARAMETRIZED = (
 )
 # Of torch's dynamically quantized modules: a cell's, and those of one layer and direction. The last
 # index says weight or bias; the latter has biases of its own, beside those packed with the weights.
+# TorchScript has the same objects without a tuple around their state.
 _PACKED = (
-    r"_packed_weight_(?P<cell>ih|hh)\.state\.0\.(?P<cell_part>[01])"
-    r"|_all_weight_values\.(?P<index>[0-9]{1,6})\.param\.state\.0\."
-    r"(?:4\.(?P<layer>[01])\.state\.0\.(?P<layer_part>[01])|1\.(?P<bias>[01]))"
+    r"_packed_weight_(?P<cell>ih|hh)\.state\.(?:0\.)?(?P<cell_part>[01])"
+    r"|_all_weight_values\.(?P<index>[0-9]{1,6})\.param\.state\.(?:0\.)?"
+    r"(?:4\.(?P<layer>[01])\.state\.(?:0\.)?(?P<layer_part>[01])|1\.(?P<bias>[01]))"
 )
 _NAME = re.compile(rf"(?:(?P<prefix>.*)\.)?(?:{_PLAIN}|{_PARAMETRIZED}|{_PACKED})", re.DOTALL)
 
@@ -102,10 +103,10 @@ def _spectral_norm(weight: Array, u: Array, v: Array) -> Array:
         raise ValueError(f"u {u.shape} and v {v.shape} do not fit the shape {weight.shape}")
     matrix = weight.astype(np.float64)
     # Along the other dimension, dim=1, u and v change places. Of a square matrix their lengths do
-    # not say it; u is then nearly W v, up to its norm, in one of the two.
+    # not say it; but training left u nearly W v, up to its length, or then W' v.
     crossed = u.shape != weight.shape[:1]
     if weight.shape[0] == weight.shape[1]:
-        crossed = _aligned(u, matrix.T @ v) > _aligned(u, matrix @ v)
+        crossed = _aligned(u, matrix.T @ v) > 0.99 > _aligned(u, matrix @ v)
     if crossed:
         matrix = matrix.T
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -151,7 +152,8 @@ FORMS = (
     Form("weight drop", ("_raw", ""), _first),
     Form("dynamic quantization", ("packed",), _first),
     Form("dynamic quantization", ("packed", "unpacked"), _both),
-    Form("dynamic quantization", ("packed", ""), _both),
+    # A cell has biases of its own, too, which it never uses.
+    Form("dynamic quantization", ("packed", ""), _first),
 )
 _BY_PARTS = {frozenset(form.parts): form for form in FORMS}
 

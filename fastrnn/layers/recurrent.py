@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrnn._kernels.core import Stack, as_array, as_state
+from fastrnn.errors import FormatError
 from fastrnn.layers.engines import pack
 from fastrnn.layers.fingerprint import model_fingerprint
 from fastrnn.layers.options import LayerOptions, Options, check_integer, decide, takes_options
@@ -125,7 +126,18 @@ class RecurrentLayer:
 
     @classmethod
     def for_stack(cls, found: StackWeights, **options: Any) -> Any:
-        """Make a layer of the sizes of `found`, without its weights yet."""
+        """Make a layer of the sizes of `found`, and with its options, without its weights yet.
+
+        Raises
+        ------
+        FormatError
+            If the file that `found` is from does not say what has to be known.
+        """
+        if found.said is not None:
+            try:
+                options = found.said.completed(options)
+            except FormatError as error:
+                raise FormatError(f"{found.prefix} {error}") from None
         if options.get("dtype") is None:
             options["dtype"] = common_dtype(found.parameters)
         return cls.from_config(found.config, **options)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from fastrnn.formats import Weights
+from fastrnn.formats import RELU, Said, Weights
 from fastrnn.layers.folding import Folded, Part, fold, layer_names, parse
 from fastrnn.layers.weights import StackConfig, check_shapes, infer_config
 
@@ -31,6 +31,7 @@ class StackWeights:
     parameters: by torch's names, in torch's order; an array is made of a value when needed.
     folded: what was done to a parameter to get it, by its name: "weight_norm".
     tensors: the names of the tensors that they are made of.
+    said: what their file says of the stack beside them.
     """
 
     prefix: str
@@ -38,6 +39,12 @@ class StackWeights:
     parameters: dict[str, Any]
     folded: dict[str, str] = field(default_factory=dict)
     tensors: tuple[str, ...] = ()
+    said: Said | None = None
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What `said` says in a constructor's words."""
+        return self.said.options if self.said else {}
 
 
 def told(folded: Mapping[str, str]) -> str:
@@ -163,17 +170,23 @@ class StateDict:
             check_shapes(config, shapes, where)
         if isinstance(self._weights, Weights):
             # A copy that is kept, and a packed one, of float32.
-            self._weights.budget.check(f"{where}*: {config}", 8 * config.parameters)
+            self._weights.budget.check(
+                f"{prefix}: {config}" if prefix else str(config), 8 * config.parameters
+            )
         folded = {
             names[parameter]: self._told(parts.values(), values[names[parameter]])
             for parameter, parts in kept.items()
         }
+        said = self._weights.said.get(prefix) if isinstance(self._weights, Weights) else None
+        if said is RELU and config.cell != "RNN":
+            said = None
         return StackWeights(
             prefix,
             config,
             {name: values[name] for name in config.shapes()},
             {name: folded[name] for name in config.shapes() if folded[name]},
             tuple(found),
+            said,
         )
 
     def parts(self, prefix: str) -> Iterable[str]:
@@ -208,7 +221,7 @@ class StateDict:
             if name in self._unread or name not in parts:
                 part = self._dropped(name)
                 if part is None:
-                    raise ValueError(f"{name} {self._why(name, prefix)}")
+                    raise ValueError(f"{name or 'the file'} {self._why(name, prefix)}")
                 parts[name] = part
         return parts
 

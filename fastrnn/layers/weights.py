@@ -7,7 +7,7 @@ are statedict's business.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,12 +118,11 @@ def infer_config(found: Mapping[str, Any], where: str = "") -> StackConfig:
             f"{where}weight_hr_l0 has shape {shapes['weight_hr_l0']}, "
             "expected fewer rows than columns"
         )
-    layers = [int(match[1]) for match in map(_LAYER.fullmatch, found) if match]
     config = StackConfig(
         cell=cells[rows],
         input_size=shapes["weight_ih_l0"][1],
         hidden_size=hidden_size,
-        num_layers=min(max(layers) + 1, len(found)),
+        num_layers=min(max(map(_layer_of, found)) + 1, len(found)),
         bias="bias_ih_l0" in shapes or "bias_hh_l0" in shapes,
         bidirectional=any(name.endswith("_reverse") for name in found),
         proj_size=output_size if proj else 0,
@@ -137,7 +136,10 @@ def check_shapes(config: StackConfig, shapes: Mapping[str, tuple[int, ...]], whe
     expected = config.shapes()
     for name, shape in expected.items():
         if name not in shapes:
-            raise ValueError(f"{where}{name} is missing: expected shape {shape} for {config}")
+            raise ValueError(
+                f"{where}{name} is missing: expected shape {shape} for {config}"
+                + _because(name, shapes, where)
+            )
         if shapes[name] != shape:
             raise ValueError(
                 f"{where}{name} has shape {shapes[name]}, expected {shape} for {config}"
@@ -145,6 +147,25 @@ def check_shapes(config: StackConfig, shapes: Mapping[str, tuple[int, ...]], whe
     for name in shapes:
         if name not in expected:
             raise ValueError(f"{where}{name} is one too many for {config}")
+
+
+def _because(missing: str, found: Iterable[str], where: str) -> str:
+    """Which tensor that is there wants one that is missing: a neighbour, or the last of a kind."""
+    kind, _, cell = missing.partition("_l")
+    alike = [name for name in found if name.startswith(kind[:6]) and name != missing]
+    for wanted in (
+        [name for name in alike if name.partition("_l")[2] == cell],
+        [name for name in alike if name.endswith("_reverse") and cell.endswith("_reverse")],
+        sorted(alike, key=_layer_of),
+    ):
+        if wanted:
+            return f", as {where}{wanted[-1]} is there"
+    return ""
+
+
+def _layer_of(name: str) -> int:
+    match = _LAYER.fullmatch(name)
+    return int(match[1]) if match else -1
 
 
 def common_dtype(values: Mapping[str, Any]) -> np.dtype[Any]:

@@ -81,9 +81,16 @@ static float infinite_scale(const float *a, size_t depth)
     return infinities == 1 ? INFINITY : NAN;
 }
 
+typedef struct {
+    vec scale;
+    vec_int start;
+} vec_code;
+
+INLINE vec_code spread_code(const row_code *code) { return (vec_code){v_set1(code->scale), vi_set1(code->start)}; }
+
 /* A chain's integers as floats: added to `from`, after the row's and the column's scales, in this order. */
-INLINE vec add_codes(vec from, vec_int sum, const char *header, const row_code *code)
+INLINE vec add_codes(vec from, vec_int sum, const char *header, vec_code code)
 {
-    vec scaled = v_mul(vi_float(vi_add(sum, vi_set1(code->start))), v_set1(code->scale));
+    vec scaled = v_mul(vi_float(vi_add(sum, code.start)), code.scale);
     return v_fma(scaled, v_load((const float *)(header + LINE)), from);
 }

@@ -13,7 +13,8 @@
  *     FORMAT(weight), FORMAT(input), FORMAT(sum)   types: a vector's weights, what they are multiplied by, its sums
  *     FORMAT(load)(p), FORMAT(spread)(p)           the first from a line's weights, the second from a row
  *     FORMAT(zero)(), FORMAT(madd)(sum, weight, input)
- *     FORMAT(add)(from, sum, header, codes, i)     floats: `from` and the sum, which codes[i] is for
+ *     FORMAT(code), FORMAT(decode)(codes, i)       codes[i] as the next one takes it
+ *     FORMAT(add)(from, sum, header, code)         floats: `from` and the sum
  */
 
 /* How a row of floats became integers: a chain's sum of products, plus start, times scale is what floats give. */

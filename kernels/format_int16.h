@@ -20,9 +20,13 @@ INLINE vec_int FORMAT(madd)(vec_int sum, vec_int weight, vec_int a) { return vi_
 INLINE void FORMAT(put)(char *to, vec_int a) { vi_store_halves(to, a); }
 INLINE vec_int FORMAT(offset)(vec_int a) { (void)a; return vi_set1(0); }
 
-INLINE vec FORMAT(add)(vec from, FORMAT(sum) sum, const char *header, const row_code *codes, size_t i)
+typedef vec_code FORMAT(code);
+
+INLINE vec_code FORMAT(decode)(const row_code *codes, size_t i) { return spread_code(codes + i); }
+
+INLINE vec FORMAT(add)(vec from, FORMAT(sum) sum, const char *header, vec_code code)
 {
-    return add_codes(from, sum, header, codes + i);
+    return add_codes(from, sum, header, code);
 }
 
 #include "encode.h"

@@ -18,9 +18,13 @@
 #define FORMAT_TILES INT8_TILES
 #define FORMAT_INPUT 8
 
-INLINE vec FORMAT(add)(vec from, FORMAT(sum) sum, const char *header, const row_code *codes, size_t i)
+typedef vec_code FORMAT(code);
+
+INLINE vec_code FORMAT(decode)(const row_code *codes, size_t i) { return spread_code(codes + i); }
+
+INLINE vec FORMAT(add)(vec from, FORMAT(sum) sum, const char *header, vec_code code)
 {
-    return add_codes(from, FORMAT(total)(sum), header, codes + i);
+    return add_codes(from, FORMAT(total)(sum), header, code);
 }
 
 #include "encode.h"

@@ -53,13 +53,15 @@ INLINE void FORMAT(tile)(size_t rows, size_t vectors, size_t odd, const operand 
             w += LINE;
             row += FORMAT_INPUT;
         }
-        UNROLL for (size_t m = 0; m < rows; m++)
+        UNROLL for (size_t m = 0; m < rows; m++) {
+            FORMAT(code) code = FORMAT(decode)(codes, m * chains + chain);
             UNROLL for (size_t j = 0; j < vectors; j++) {
                 float *to = out + m * ldo + j * VEC_WIDTH;
                 const char *column = header + vector_at(odd + j, gap);
                 vec from = v_load(chain == 0 ? (const float *)column : to);
-                v_store(to, FORMAT(add)(from, sum[m][j], column, codes, m * chains + chain));
+                v_store(to, FORMAT(add)(from, sum[m][j], column, code));
             }
+        }
     }
 }
 

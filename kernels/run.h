@@ -27,6 +27,7 @@ typedef struct {
     float *h_sums;      /* (threads, h_sums_floats), each (blocks in work, rows, block width) */
     size_t h_sums_floats;
     float *x_sums[2];   /* per stage (blocks, chunk * rows, block width) */
+    char *x_rows, *h_rows;      /* the chunk's x, and a stage's input, encoded where the weight format wants it */
 } run_plan;
 
 /* Multiply-adds of a step below which sharing costs more than another thread saves: LSTM, I = H = 192, 1 row. */
@@ -50,6 +51,8 @@ static float *take(arena *a, size_t floats)
     return p;
 }
 
+static char *take_bytes(arena *a, size_t bytes) { return (char *)take(a, round_up(bytes, WORD) / WORD); }
+
 static run_plan lay_out(const simd_layer *l, size_t steps, size_t batch, arena *a)
 {
     size_t h_stride = round_up(l->state_size, PANEL), unit_stride = round_up(l->hidden_size, PANEL);
@@ -71,6 +74,11 @@ static run_plan lay_out(const simd_layer *l, size_t steps, size_t batch, arena *
     s.h_sums = take(a, s.threads * s.h_sums_floats);
     for (size_t i = 0; i < l->stages; i++)
         s.x_sums[i] = take(a, chunk_rows * l->stage[i].x.gates * round_up(l->stage[i].x.units, PANEL));
+    s.x_rows = take_bytes(a, operand_bytes(&l->stage[0].x, chunk_rows));
+    size_t h_bytes = 0;
+    for (size_t i = 0; i < l->stages; i++)
+        h_bytes = larger(h_bytes, operand_bytes(&l->stage[i].h, rows));
+    s.h_rows = take_bytes(a, h_bytes);
     return s;
 }
 
@@ -113,24 +121,42 @@ typedef struct {
     size_t live;                /* rows at this step; their x_sums stand from row `chunk_row` of the chunk on */
     size_t chunk_row;
     int project;                /* the chunk's first step: its x_sums are to be made */
+    operand x, h;               /* the chunk's rows of x; what the stage's other matrix is multiplied by */
 } stage_job;
+
+/* The chunk's rows of x: step t's from row (t - first) * rows on. More than one step only where the group is the whole
+ * batch, so that they follow one another in x too. */
+static operand chunk_operand(const stage_job *j)
+{
+    size_t stride = j->layer->input_size, rows = j->steps == 1 ? j->live : j->steps * j->rows;
+    const float *x = (const float *)j->run->x + (j->first * j->run->batch + j->first_row) * stride;
+    return matrix_operand(&j->layer->stage[0].x, x, stride, rows, 0.0f, j->plan->x_rows);
+}
+
+/* What the stage's other matrix is multiplied by: h, or the stage before's output. */
+static operand stage_operand(const stage_job *j)
+{
+    const step_state *s = &j->plan->state;
+    const stage *g = &j->layer->stage[j->stage];
+    const float *from = j->stage == 0 ? s->h : s->inner;
+    return matrix_operand(&g->h, from, j->stage == 0 ? s->h_stride : s->unit_stride, j->live, g->most, j->plan->h_rows);
+}
 
 /* x_sums of the chunk's live rows: step t's at chunk row (t - first) * rows */
 static void project_block(const stage_job *j, size_t block)
 {
     const matrix *m = &j->layer->stage[j->stage].x;
-    size_t rows = j->rows, end = j->first + j->steps, stride = j->layer->input_size;
+    size_t rows = j->rows, end = j->first + j->steps;
     float *sums = block_sums(m, block, j->steps * rows, j->plan->x_sums[j->stage]);
     for (size_t t = j->first, steps; t < end; t += steps) {
-        const float *x = (const float *)j->run->x + (t * j->run->batch + j->first_row) * stride;
-        size_t live = live_rows(j->run, j->first_row, rows, t);
+        size_t live = live_rows(j->run, j->first_row, rows, t), row = (t - j->first) * rows;
+        operand x = operand_from(&j->x, row);
         steps = 1;
         if (live == j->run->batch)      /* steps in which every row lives are one matrix */
             while (t + steps < end && live_rows(j->run, j->first_row, rows, t + steps) == rows)
                 steps++;
         if (live)
-            block_product(m, block, live == rows ? steps * rows : live, x, stride,
-                          sums + (t - j->first) * rows * block_width(m, block));
+            block_product(m, block, live == rows ? steps * rows : live, &x, sums + row * block_width(m, block));
     }
 }
 
@@ -150,8 +176,6 @@ static void do_blocks(const void *job, size_t member, size_t first, size_t last)
     const stage_job *j = job;
     const stage *g = &j->layer->stage[j->stage];
     const run_plan *s = j->plan;
-    const float *from = j->stage == 0 ? s->state.h : s->state.inner;
-    size_t stride = j->stage == 0 ? s->state.h_stride : s->state.unit_stride;
     size_t rows = j->live, chunk_rows = j->steps * j->rows;
     size_t at_once = rows == 1 ? CELL_ROWS : rows < CELL_ROWS ? CELL_ROWS / rows : 1;       /* blocks */
     for (size_t block = first; j->project && g->x.blocks && block < last; block++) {
@@ -168,7 +192,7 @@ static void do_blocks(const void *job, size_t member, size_t first, size_t last)
                                 + j->chunk_row * width;
             float *h_sums = s->h_sums + member * s->h_sums_floats + k * rows * BLOCK_PANELS * PANEL;
             b[k] = (cell_block){rows, block_unit(&g->h, block + k), units, width, x_sums, h_sums};
-            block_product(&g->h, block + k, rows, from, stride, h_sums);
+            block_product(&g->h, block + k, rows, &j->h, h_sums);
         }
         for (size_t k = 0; g->gates && k < n; k++)
             g->gates(&s->state, &b[k]);
@@ -225,8 +249,12 @@ static void run_group(const simd_layer *l, const fr_run *run, size_t first_row, 
             if (live == 0)
                 continue;
             j.chunk_row = at * rows;
-            for (j.stage = 0; j.stage < l->stages; j.stage++)
+            if (j.project)
+                j.x = chunk_operand(&j);
+            for (j.stage = 0; j.stage < l->stages; j.stage++) {
+                j.h = stage_operand(&j);
                 fr_team_share(team, l->stage[j.stage].h.blocks, do_blocks, &j);
+            }
             if (fr_ended(run->watch))
                 return;
             j.project = 0;

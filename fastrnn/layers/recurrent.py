@@ -15,12 +15,19 @@ import numpy.typing as npt
 
 from fastrnn._kernels.core import Stack, as_array, as_state
 from fastrnn.errors import FormatError
-from fastrnn.layers.engines import pack
+from fastrnn.layers.compact import LARGEST, in_floats
+from fastrnn.layers.engines import pack, unpack
 from fastrnn.layers.fingerprint import model_fingerprint
 from fastrnn.layers.options import LayerOptions, Options, check_integer, decide, takes_options
 from fastrnn.layers.statedict import StackWeights, StateDict, find_stack, told
 from fastrnn.layers.trace import trace
-from fastrnn.layers.weights import StackConfig, common_dtype, freeze
+from fastrnn.layers.weights import (
+    StackConfig,
+    common_dtype,
+    freeze,
+    freeze_compact,
+    stored_dtype,
+)
 from fastrnn.sequences import batch_major, row_order, state_pair, time_major
 from fastrnn.streams.pool import StreamPool
 from fastrnn.streams.stream import Stream
@@ -88,6 +95,7 @@ class RecurrentLayer:
     engine = property(lambda self: self._computation.engine)
     isa = property(lambda self: self._computation.isa)
     threads = property(lambda self: self._computation.threads)
+    weight_dtype = property(lambda self: self._computation.weight_dtype)
     folded = property(lambda self: dict(self._folded))
 
     @classmethod
@@ -139,7 +147,12 @@ class RecurrentLayer:
             except FormatError as error:
                 raise FormatError(f"{found.prefix} {error}") from None
         if options.get("dtype") is None:
-            options["dtype"] = common_dtype(found.parameters)
+            asked = options.get("weight_dtype") is not None
+            options["dtype"] = np.float32 if asked else common_dtype(found.parameters)
+        if options.get("weight_dtype") is None and options.get("engine") != "blas":
+            stored = stored_dtype(found.parameters)
+            if stored and np.dtype(options["dtype"]) == np.float32:
+                options["weight_dtype"] = stored
         return cls.from_config(found.config, **options)
 
     @classmethod
@@ -185,18 +198,37 @@ class RecurrentLayer:
     def take(self, found: StackWeights) -> None:
         """Take the weights of a stack of this layer's sizes; raises as load_state_dict."""
         where = f"{self._cell}: {found.prefix}{'.' if found.prefix else ''}"
-        self._weights = freeze(found.parameters, self.dtype, where)
         self._folded = dict(found.folded)
-        self._stack = self._pack()
+        if self._is_compact:
+            self._pack(freeze_compact(found.parameters, self.weight_dtype, where))
+        else:
+            self._pack(freeze(found.parameters, self.dtype, where))
 
-    def _pack(self) -> Stack:
-        return pack(
-            self.isa, self._config, self._weights, threads=self.threads, **self._cell_options
+    @property
+    def _is_compact(self) -> bool:
+        return self.weight_dtype in LARGEST
+
+    def _pack(self, weights: dict[str, Array]) -> None:
+        self._stack = pack(
+            self.isa, self._config, weights, threads=self.threads, **self._cell_options
         )
+        self._weights = {} if self._is_compact else weights  # of codes, the packed ones are enough
 
     def state_dict(self) -> dict[str, Array]:
-        """Return the weights under torch's names, in torch's order: read-only arrays."""
-        return dict(self._weights)
+        """Return the weights under torch's names, in torch's order: read-only arrays.
+
+        Those that the layer computes with: where `weight_dtype` is an integer type, its codes times
+        their scales, made at each call, and not what was loaded.
+        """
+        return in_floats(self.stored_state_dict())
+
+    def stored_state_dict(self) -> dict[str, Array]:
+        """Return the weights as they are stored, under names that can be loaded again.
+
+        The same as `state_dict`, unless `weight_dtype` is an integer type: then matrices are codes
+        of it, and behind each, with "_scale" after its name, is what its rows are multiplied by.
+        """
+        return _stored(self._stack, self._config, self._weights)
 
     @property
     def stack(self) -> Stack:
@@ -263,7 +295,9 @@ class RecurrentLayer:
     def trace(self, x: npt.ArrayLike, hx: State = None) -> dict[str, Array]:
         """Run whole sequences and return every gate and state, by name, at every step.
 
-        Computed by the BLAS engine in this layer's dtype, whatever engine the layer has.
+        Computed by the BLAS engine in this layer's dtype, whatever engine the layer has, and with
+        the weights that `state_dict` gives: inputs and states are not rounded to integers, as the
+        SIMD engine does where `weight_dtype` is an integer type.
 
         Parameters
         ----------
@@ -280,7 +314,7 @@ class RecurrentLayer:
         self.stack  # noqa: B018 - raises if there are no weights
         x, batched = self._sequence(x)
         h, c = self._initial_state(hx, x.shape[1], batched)
-        traced = trace(self._config, self._weights, x, h, c, self._cell_options)
+        traced = trace(self._config, self.state_dict(), x, h, c, self._cell_options)
         if not batched:
             return {name: values[:, :, :, 0] for name, values in traced.items()}
         if self.batch_first:
@@ -333,7 +367,7 @@ class RecurrentLayer:
             capacity,
             grow,
             self.batch_first,
-            partial(model_fingerprint, self._config, self._weights, self._cell_options),
+            partial(_identify, self._stack, self._config, self._weights, self._cell_options),
             initial_state,
         )
 
@@ -345,7 +379,7 @@ class RecurrentLayer:
         carry it.
         """
         self.stack  # noqa: B018 - raises if there are no weights
-        return model_fingerprint(self._config, self._weights, self._cell_options).hex()
+        return _identify(self.stack, self._config, self._weights, self._cell_options).hex()
 
     def _sequence(self, x: npt.ArrayLike) -> tuple[Array, bool]:
         """Return x as (T, B, I) in the layer's dtype, and whether it had a batch dimension."""
@@ -399,7 +433,7 @@ class RecurrentLayer:
         return h if c is None else (h, c)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_stack": None}
+        return {**self.__dict__, "_stack": None, "_weights": self.stored_state_dict()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -407,7 +441,7 @@ class RecurrentLayer:
         for array in self._weights.values():
             array.flags.writeable = False
         if self._weights:
-            self._stack = self._pack()
+            self._pack(self._weights)
 
     def __repr__(self) -> str:
         options = {"batch_first": self.batch_first, **self._cell_options}
@@ -415,5 +449,23 @@ class RecurrentLayer:
         said = "".join(f", {k}={v!r}" for k, v in options.items() if v != defaults[k])
         how = f"engine={self.engine!r}" + (f", isa={self.isa!r}" if self.isa else "")
         how += f", threads={self.threads}" if self.threads > 1 else ""
+        how += f", weight_dtype={self.weight_dtype!r}" if self._is_compact else ""
         how += f", folded={told(self._folded)!r}" if self._folded else ""
         return f"{str(self._config)[:-1]}{said}, dtype={self.dtype.name}, {how})"
+
+
+def _stored(
+    stack: Stack | None, config: StackConfig, weights: Mapping[str, Array]
+) -> dict[str, Array]:
+    """The weights as they are stored: those of a stack of codes are in it alone."""
+    return dict(weights) if weights or stack is None else unpack(stack, config)
+
+
+def _identify(
+    stack: Stack | None,
+    config: StackConfig,
+    weights: Mapping[str, Array],
+    cell_options: Mapping[str, Any],
+) -> bytes:
+    """The fingerprint of a stack as it is now, whatever its layer loads later."""
+    return model_fingerprint(config, _stored(stack, config, weights), cell_options)

@@ -189,7 +189,7 @@ class ServerProcess:
 
     def wait_for_streams(self, count):
         """Wait until so many streams are open."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while (streams := self.metrics()["fastrnn_streams"]) != count:
             assert time.monotonic() < deadline, f"{streams} streams are open, expected {count}"
             time.sleep(0.01)

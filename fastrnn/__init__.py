@@ -24,8 +24,9 @@ except ModuleNotFoundError as error:
 from fastrnn.errors import FormatError, PoolFullError, StateError
 from fastrnn.formats import read
 from fastrnn.layers import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
-from fastrnn.loading import load
+from fastrnn.loading import load, load_model
 from fastrnn.machine import info
+from fastrnn.models import Model
 from fastrnn.streams import Stream, StreamPool
 from fastrnn.version import __version__
 
@@ -36,6 +37,7 @@ __all__ = [
     "FormatError",
     "GRUCell",
     "LSTMCell",
+    "Model",
     "PoolFullError",
     "RNNCell",
     "StateError",
@@ -44,5 +46,6 @@ __all__ = [
     "__version__",
     "info",
     "load",
+    "load_model",
     "read",
 ]

@@ -1,8 +1,9 @@
-"""`load`: from a file to a layer."""
+"""`load`, `load_model`: from a file to a layer or a model."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fastrnn.errors import FormatError
@@ -10,6 +11,7 @@ from fastrnn.formats import contents
 from fastrnn.layers import LAYERS
 from fastrnn.layers.options import LayerOptions, takes_options
 from fastrnn.layers.weights import common_dtype, infer_config, resolve_prefix, stack_parameters
+from fastrnn.models import Model
 
 if TYPE_CHECKING:
     from fastrnn.layers.options import Unpack
@@ -62,3 +64,37 @@ def load(path: str | os.PathLike[str], prefix: str = "", **options: Unpack[Layer
     except (ValueError, TypeError) as error:
         raise FormatError(f"{name}: {error}") from None
     return layer
+
+
+def load_model(
+    path: str | os.PathLike[str],
+    *,
+    fixed: Mapping[str, Any] | None = None,
+    engine: str = "auto",
+    isa: str | None = None,
+    threads: int = 1,
+) -> Model:
+    """Load a whole model from an ONNX file.
+
+    Parameters
+    ----------
+    path : str or path
+        An .onnx file. Nothing in it is executed; tensors that it keeps in other files must be in
+        its folder or below it.
+    fixed : mapping of str to array, optional
+        Inputs that are the same in every call, such as {"sr": 16000}. They are inputs no more.
+    engine, isa, threads
+        How recurrent layers compute, as in `load`; a layer's dtype is the file's.
+
+    Raises
+    ------
+    FormatError
+        A ValueError: if the file is damaged, or has an operator, attribute or type that fastrnn
+        does not run; the message names the node.
+    OSError
+        If the file cannot be opened.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"load_model: path is {type(path).__name__}, expected a str or path")
+    options = {"engine": engine, "isa": isa, "threads": threads}
+    return Model.from_file(path, dict(fixed or {}), options)

@@ -20,6 +20,7 @@ FLOORS = (
     ("demo",),
     ("__init__",),
     ("loading",),
+    ("models",),
     ("machine",),
     ("layers",),
     ("streams", "formats", "serve"),

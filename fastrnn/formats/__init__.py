@@ -16,9 +16,9 @@ import os
 import numpy as np
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import guess, npz, safetensors, torchlegacy, torchzip
+from fastrnn.formats import guess, npz, onnx, safetensors, torchlegacy, torchzip
 from fastrnn.formats.inventory import Contents
-from fastrnn.formats.source import Source, shown
+from fastrnn.formats.source import Source, open_regular, shown
 from fastrnn.formats.writing import SUFFIXES, write
 from fastrnn.formats.ziparchive import ZipArchive
 
@@ -48,7 +48,7 @@ def contents(path: str | os.PathLike[str]) -> Contents:
     Raises as `read` does.
     """
     name = os.fspath(path)
-    with open(name, "rb", opener=_open) as file:
+    with open_regular(name) as file:
         try:
             found = _contents(Source(file))
             if not found.weights:
@@ -56,11 +56,6 @@ def contents(path: str | os.PathLike[str]) -> Contents:
         except FormatError as error:
             raise FormatError(f"{name}: {error}") from None
     return found
-
-
-def _open(name: str, flags: int) -> int:
-    """Open without waiting for the other end, should it be a FIFO; it is refused then."""
-    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _contents(source: Source) -> Contents:
@@ -77,6 +72,8 @@ def _contents(source: Source) -> Contents:
         return torchlegacy.contents(source)
     if safetensors.looks_like(head):
         return safetensors.contents(source)
+    if onnx.looks_like(head):
+        return onnx.contents(source)
     raise FormatError(guess.describe(head))
 
 

@@ -15,6 +15,7 @@ from fastrnn.errors import FormatError
 ALLOWANCE_FACTOR = 8
 ALLOWANCE_BYTES = 64 << 20
 _CHUNK = 1 << 20
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 
 
 class Budget:
@@ -37,6 +38,11 @@ class Budget:
                 f"({ALLOWANCE_FACTOR} times the file and {ALLOWANCE_BYTES >> 20} MiB)"
             )
         self.left -= nbytes
+
+    def grow(self, file_size: int) -> None:
+        """Allow for another file of that size, which belongs to the first."""
+        self.allowed += ALLOWANCE_FACTOR * file_size
+        self.left += ALLOWANCE_FACTOR * file_size
 
 
 class Blob(Protocol):
@@ -113,6 +119,11 @@ class Source:
             if not count:
                 raise FormatError("the file became shorter while it was read")
             done += count
+
+
+def open_regular(name: str) -> BinaryIO:
+    """Open `name` without waiting for the other end of a FIFO, which Source then refuses."""
+    return open(name, "rb", opener=lambda name, flags: os.open(name, flags | _NONBLOCK))
 
 
 def check_range(what: str, offset: int, nbytes: int, size: int) -> None:

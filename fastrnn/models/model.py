@@ -1,0 +1,150 @@
+"""`Model`: a whole graph from an ONNX file, called as a layer is."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastrnn.errors import FormatError
+from fastrnn.formats import onnx
+from fastrnn.formats.source import shown
+from fastrnn.models.fold import fold
+from fastrnn.models.graph import Graph, build
+from fastrnn.models.inputs import Signature, element_dtype
+from fastrnn.models.ops.table import Array
+from fastrnn.models.plan import Plan
+
+_PLANS = 16  # for so many different shapes of inputs a model keeps a plan
+
+
+class Model:
+    """A model as its file has it; made by `fastrnn.load_model`.
+
+    A model is immutable: any number of threads may call it at once.
+    """
+
+    def __init__(
+        self, graph: Graph, fixed: Mapping[str, Any], options: Mapping[str, Any], name: str
+    ) -> None:
+        self._name = name
+        self._options = dict(options)
+        self._fixed = _fixed(graph, fixed)
+        self._graph = fold(graph, self._fixed)
+        self._signature = Signature(self._graph)
+        self._plan = Plan(self._graph, self._options)
+        self._by_shape = _depends_on_shapes(self._graph)
+        self._plans: OrderedDict[Any, Plan] = OrderedDict()
+
+    @classmethod
+    def from_file(
+        cls, path: str | os.PathLike[str], fixed: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> Model:
+        """Read, check and fold the file `path`; raises as `fastrnn.load_model`."""
+        name = os.fspath(path)
+        model = onnx.read(path)
+        try:
+            return cls(build(model), fixed, options, name)
+        except FormatError as error:
+            raise FormatError(f"{name}: {error}") from None
+
+    @property
+    def inputs(self) -> Mapping[str, onnx.Value]:
+        """Each input's element type and shape, with the file's own names of axes, in its order."""
+        return MappingProxyType(self._signature.inputs)
+
+    @property
+    def outputs(self) -> Mapping[str, onnx.Value]:
+        """Each output's element type and shape, as far as the file says, in its order."""
+        return MappingProxyType(self._signature.outputs)
+
+    def __call__(self, /, *args: npt.ArrayLike, **named: npt.ArrayLike) -> Any:
+        """Run the graph.
+
+        Parameters
+        ----------
+        args, named : arrays
+            The inputs, in the file's order or by name.
+
+        Returns
+        -------
+        array, or dict of arrays by name where the file has several outputs
+
+        Raises
+        ------
+        ValueError, TypeError
+            An input is missing, unknown, or of a shape or type that does not fit; or a node cannot
+            be computed from them, which is named.
+        """
+        values = self._signature.arrays(args, named)
+        made = self._run(values)
+        if len(made) == 1:
+            return made[0]
+        return dict(zip(self._graph.outputs, made, strict=True))
+
+    def _run(self, values: list[Array]) -> list[Array]:
+        if not self._by_shape:
+            return self._plan.run(values)
+        key = tuple(value.shape for value in values)
+        plan = self._plans.get(key)
+        if plan is not None:
+            return plan.run(values)
+        shapes: dict[str, tuple[int, ...]] = {}
+        made = self._plan.run(values, shapes)
+        self._plans[key] = Plan(fold(self._graph, shapes=shapes), self._options)
+        while len(self._plans) > _PLANS:
+            self._plans.popitem(last=False)
+        return made
+
+    def __repr__(self) -> str:
+        lines = [f"Model({os.path.basename(self._name)})"]
+        for title, values in (("inputs", self.inputs), ("outputs", self.outputs)):
+            lines.append(f"  {title}:")
+            lines += [f"    {name}: {_described(value)}" for name, value in values.items()]
+        for name, array in self._fixed.items():
+            lines.append(f"  fixed: {name} = {array.tolist() if array.size == 1 else array.shape}")
+        layers = self._plan.layers()
+        if layers:
+            lines.append("  in the kernels:")
+            lines += [f"    {layer!r}" for layer in layers]
+        return "\n".join(lines)
+
+
+def _described(value: onnx.Value) -> str:
+    axes = (
+        "?" if value.shape is None else ", ".join("?" if n is None else str(n) for n in value.shape)
+    )
+    return f"{value.element or '?'} ({axes})"
+
+
+def _fixed(graph: Graph, fixed: Mapping[str, Any]) -> dict[str, Array]:
+    """The arrays of inputs that the caller fixes; ValueError for one that there is not."""
+    inputs = {value.name: value for value in graph.inputs}
+    made = {}
+    for name, value in fixed.items():
+        if name not in inputs:
+            raise ValueError(
+                f"load_model: fixed has {shown(name)}, expected one of {', '.join(inputs)}"
+            )
+        array = np.asarray(value, element_dtype(inputs[name]))
+        shape = inputs[name].shape
+        if (
+            shape is not None
+            and array.size == 1
+            and all(n in (1, None) or isinstance(n, str) for n in shape)
+        ):
+            array = array.reshape((1,) * len(shape))
+        made[name] = array
+    return made
+
+
+def _depends_on_shapes(graph: Graph) -> bool:
+    return any(
+        node.branches is not None or (node.op is not None and node.op.name in ("Shape", "Size"))
+        for node in graph.nodes
+    )

@@ -1,0 +1,105 @@
+"""Matrix products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastrnn.models.ops.product import Product
+from fastrnn.models.ops.room import claim
+from fastrnn.models.ops.table import Array, op, prepares
+
+
+@op("MatMul", 1)
+def matmul(x: Array, y: Array) -> Array:
+    """The matrix product, as NumPy's."""
+    if x.ndim and y.ndim:
+        batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+        claim((*batch, *x.shape[-2:-1], *(y.shape[-1:] if y.ndim > 1 else ())), x.dtype)
+    return np.matmul(x, y)
+
+
+@prepares(matmul)
+def prepare_matmul(constants: tuple[Array | None, ...], options: dict[str, Any]) -> Any:
+    """A product with constant weights on its right."""
+    weight = constants[1]
+    if constants[0] is not None or weight is None or weight.ndim != 2 or weight.dtype.kind != "f":
+        return None
+    product = Product(weight.T, None, options)
+
+    def multiply(x: Array, _: Array) -> Array:
+        return product(x)
+
+    return multiply
+
+
+@op("Gemm", 7)
+def gemm(
+    a: Array,
+    b: Array,
+    c: Array | None = None,
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    transA: int = 0,
+    transB: int = 0,
+) -> Array:
+    """Alpha * A B + beta * C, either matrix transposed."""
+    if a.ndim != 2 or b.ndim != 2:
+        raise ValueError(f"matrices of {a.shape} and {b.shape}")
+    a, b = a.T if transA else a, b.T if transB else b
+    claim((a.shape[0], b.shape[1]), a.dtype)
+    y = a @ b
+    if alpha != 1:
+        y = (y * y.dtype.type(alpha)).astype(y.dtype, copy=False)
+    if c is None or beta == 0:
+        return y
+    return y + (c if beta == 1 else (c * c.dtype.type(beta)).astype(c.dtype, copy=False))
+
+
+@prepares(gemm)
+def prepare_gemm(
+    constants: tuple[Array | None, ...],
+    options: dict[str, Any],
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    transA: int = 0,
+    transB: int = 0,
+) -> Any:
+    """A product with constant weights and bias."""
+    weight = constants[1]
+    bias = constants[2] if len(constants) > 2 else None
+    if constants[0] is not None or weight is None or weight.ndim != 2 or weight.dtype.kind != "f":
+        return None
+    weight = weight if transB else weight.T
+    if bias is not None:
+        bias = bias * bias.dtype.type(beta)
+        if bias.size not in (1, len(weight)) or bias.shape[-1:] not in ((1,), (len(weight),), ()):
+            return None  # a row for each row of A
+        bias = np.ascontiguousarray(np.broadcast_to(bias.reshape(-1), len(weight)))
+    scaled = weight if alpha == 1 else weight * weight.dtype.type(alpha)
+    product = Product(scaled, bias, options)
+
+    def multiply(a: Array, _: Array, c: Array | None = None) -> Array:
+        y = product(a.T if transA else a)
+        return y if c is None or bias is not None else y + c.dtype.type(beta) * c
+
+    return multiply
+
+
+@op("Einsum", 12)
+def einsum(*operands: Array, equation: str) -> Array:
+    """Einstein's sum, as NumPy's."""
+    sizes: dict[str, int] = {}
+    equation = equation.replace(" ", "")
+    terms = equation.partition("->")[0].split(",")
+    for term, operand in zip(terms, operands, strict=False):
+        if "." not in term:
+            sizes.update(zip(term, operand.shape, strict=False))
+    if "->" in equation and "." not in equation:
+        claim([sizes.get(letter, 1) for letter in equation.partition("->")[2]], operands[0].dtype)
+    else:  # no longer than all of its operands' axes
+        claim([n for operand in operands for n in operand.shape], operands[0].dtype)
+    return np.einsum(equation, *operands)

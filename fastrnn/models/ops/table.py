@@ -1,0 +1,149 @@
+"""The table of operators: which function computes which operator from which version on.
+
+An operator is one plain function: it takes the node's inputs (None where an optional one is left
+out) and the node's attributes as keywords, and returns an array, or a tuple of them. Where an
+operator changed between versions of ONNX, there is a function for each, told apart by `since`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from fastrnn.errors import FormatError
+from fastrnn.formats.onnx import Node, Tensor
+
+Array = npt.NDArray[Any]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+OLDEST, NEWEST = 7, 28  # versions of ONNX's own operators that are known
+MICROSOFT = "com.microsoft"
+KEPT = ("outputs", "out")  # keywords of a function that are no attributes
+
+
+@dataclass(eq=False)
+class Op:
+    """An operator from a version on.
+
+    kind: "pointwise" (elements of the broadcast inputs, one by one), "view" (of its first input's
+        elements, in another shape or order, wherever NumPy can), or "".
+    attributes: keyword -> default; those without one are required.
+    counts_outputs: whether the function wants to know how many outputs the node has (`outputs`).
+    takes_out: whether the function takes `out`.
+    shaped_by: the inputs whose values, beside the others' shapes, decide the outputs' shapes.
+    prepare: makes, from inputs that are constant, a function that is faster than the plain one.
+    """
+
+    name: str
+    domain: str
+    since: int
+    function: Callable[..., Any]
+    kind: str
+    shaped_by: tuple[int, ...]
+    attributes: dict[str, Any] = field(default_factory=dict)
+    counts_outputs: bool = False
+    takes_out: bool = False
+    prepare: Callable[..., Callable[..., Any] | None] | None = None
+
+
+TABLE: dict[tuple[str, str], list[Op]] = {}  # (domain, name) -> its versions, oldest first
+_BY_FUNCTION: dict[Any, list[Op]] = {}
+
+
+def op(
+    name: str,
+    since: int = 1,
+    *,
+    domain: str = "",
+    kind: str = "",
+    shaped_by: Sequence[int] = (),
+) -> Callable[[Function], Function]:
+    """Enter a function into the table as operator `name` from version `since` on."""
+
+    def enter(function: Function) -> Function:
+        made = Op(name, domain, since, function, kind, tuple(shaped_by))
+        if isinstance(function, np.ufunc):
+            made.takes_out = True
+        else:
+            for parameter in inspect.signature(function).parameters.values():
+                if parameter.kind is not parameter.KEYWORD_ONLY:
+                    continue
+                if parameter.name not in KEPT:
+                    made.attributes[parameter.name] = parameter.default
+                made.counts_outputs |= parameter.name == "outputs"
+                made.takes_out |= parameter.name == "out"
+        versions = TABLE.setdefault((domain, name), [])
+        versions.append(made)
+        versions.sort(key=lambda version: version.since)
+        _BY_FUNCTION.setdefault(function, []).append(made)
+        return function
+
+    return enter
+
+
+def prepares(function: Callable[..., Any]) -> Callable[[Function], Function]:
+    """Enter a function that prepares the operators which `function` computes.
+
+    It takes the node's inputs (None for those that are not constant), `options`, and the node's
+    attributes as keywords; it returns a function to call in place of the plain one, with all of
+    the node's inputs, or None where there is nothing to prepare.
+    """
+
+    def enter(prepare: Function) -> Function:
+        for made in _BY_FUNCTION[function]:
+            made.prepare = prepare
+        return prepare
+
+    return enter
+
+
+def find(node: Node, opsets: dict[str, int]) -> Op:
+    """The operator of `node` in the version that the model asks for.
+
+    Raises
+    ------
+    FormatError
+        There is none, or not in that version.
+    """
+    versions = TABLE.get((node.domain, node.op))
+    if versions is None:
+        raise FormatError(f"{node}: operator {node.op[:80]!r} is not one that fastrnn runs")
+    wanted = opsets.get(node.domain)
+    if wanted is None:
+        raise FormatError(f"{node}: the model names no version of the operators of its domain")
+    fitting = [version for version in versions if version.since <= wanted]
+    if not fitting:
+        raise FormatError(
+            f"{node}: there is no such operator in opset {wanted}, it came with {versions[0].since}"
+        )
+    return fitting[-1]
+
+
+def attributes(node: Node, found: Op) -> dict[str, Any]:
+    """The node's attributes as keywords of the operator's function, tensors as arrays.
+
+    Raises
+    ------
+    FormatError
+        One is missing, or is not one of the operator's.
+    """
+    given: dict[str, Any] = {}
+    for name, value in node.attributes.items():
+        if name not in found.attributes:
+            raise FormatError(
+                f"{node}: attribute {name[:80]!r} is not one of the operator's since opset "
+                f"{found.since} ({', '.join(found.attributes) or 'it has none'})"
+            )
+        try:
+            given[name] = value.array() if isinstance(value, Tensor) else value
+        except FormatError as error:
+            raise FormatError(f"{node}: attribute {name}: {error}") from None
+    for name, default in found.attributes.items():
+        if default is inspect.Parameter.empty and name not in given:
+            raise FormatError(f"{node}: attribute {name!r} is missing")
+    return given

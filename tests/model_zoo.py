@@ -567,8 +567,13 @@ class ZooModel:
             module = self.module()
             with torch.no_grad():
                 for name, value in module.named_parameters():
-                    if "weight_hh" in name:  # the past counts: the spectral radius is about 1
-                        value.mul_(1.7)
+                    if "weight_hh" in name:  # so that the past counts
+                        value.mul_(2)
+                for part in module.modules():
+                    if isinstance(part, (nn.LSTM, nn.LSTMCell, nn.GRU, nn.GRUCell)):
+                        for name, value in part.named_parameters():
+                            if name.startswith("bias_hh"):  # of the forget or update gate
+                                value[part.hidden_size : 2 * part.hidden_size] += 1.5
                 for name, value in module.named_buffers():
                     if name.endswith("running_mean"):
                         value.normal_(0, 0.5)

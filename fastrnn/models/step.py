@@ -10,7 +10,7 @@ import numpy as np
 
 from fastrnn.models.graph import Node
 from fastrnn.models.ops.room import claim
-from fastrnn.models.ops.table import Array
+from fastrnn.models.ops.table import VARYING, Array
 
 # What an operator raises where inputs do not fit it.
 FAULTS = (ValueError, TypeError, IndexError, KeyError, AttributeError, ArithmeticError, MemoryError)
@@ -32,7 +32,7 @@ def bind(
     if node.op.counts_outputs:
         keywords["outputs"] = len(node.outputs)
     if node.op.prepare is not None:
-        known = tuple(constants.get(name) for name in node.inputs)
+        known = tuple(constants.get(name, VARYING) if name else None for name in node.inputs)
         prepared = node.op.prepare(known, dict(options), **keywords)
         if prepared is not None:
             return prepared  # type: ignore[no-any-return]

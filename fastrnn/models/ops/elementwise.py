@@ -165,7 +165,7 @@ def cast(x: Array, *, to: int, saturate: int = 1, round_mode: str = "up") -> Arr
 
 @prepares(cast)
 def prepare_cast(
-    constants: Any, options: Any, *, to: int, saturate: int = 1, round_mode: str = "up"
+    known: Any, options: Any, *, to: int, saturate: int = 1, round_mode: str = "up"
 ) -> Any:
     """The cast to a type that is looked up once."""
     dtype = dtype_of(to)

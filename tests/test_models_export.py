@@ -140,9 +140,27 @@ def test_onnxruntime_reads_the_files(exported, name):
 def test_layers_are_single_nodes(exported):
     graph = onnx.load(exported("CausalGRU")).graph
     names = [node.op_type for node in graph.node]
-    assert names.count("GRU") == 2
+    assert [node.name for node in graph.node if node.op_type == "GRU"] == ["gru_l0", "gru_l1"]
     assert not {"Loop", "Scan", "Slice"} & {*names}
     assert {"gru.onnx_W_l0", "gru.onnx_R_l1"} <= {tensor.name for tensor in graph.initializer}
+
+
+def test_a_cell_that_is_called_in_a_loop(exported):
+    graph = onnx.load(exported("AttentionDecoder")).graph
+    cells = [node for node in graph.node if node.op_type == "LSTM"]
+    assert [node.name for node in cells] == ["cell", "cell_1", "cell_2", "cell_3"]
+    assert {node.input[1] for node in cells} == {"cell.onnx_W"}
+
+
+@pytest.mark.parametrize(("module", "name"), [(nn.GRU(3, 4), "l0"), (nn.GRUCell(3, 4), "GRUCell")])
+def test_a_bare_layer(tmp_path, module, name):
+    x = torch.randn(5, 2, 3) if name == "l0" else torch.randn(2, 3)
+    time = 0 if name == "l0" else None
+    fastrnn.export(
+        module, x, tmp_path / "m.onnx", batch_axis=x.dim() - 2, time_axis=time, exporter="dynamo"
+    )
+    (node,) = [n for n in onnx.load(tmp_path / "m.onnx").graph.node if n.op_type == "GRU"]
+    assert node.name == name
 
 
 def test_names_and_axes(exported):
@@ -165,8 +183,10 @@ def test_names_and_axes(exported):
 def test_states_are_named_so_that_they_pair(exported):
     model = fastrnn.load_model(exported("ContextInOut"))
     assert list(model.inputs) == ["x", "context", "h", "c"]
-    assert list(model.outputs) == ["output_0", "contextn", "hn", "cn"]
-    assert all(model.inputs[n].shape == model.outputs[f"{n}n"].shape for n in ("context", "h", "c"))
+    assert list(model.outputs) == ["output_0", "context_out", "h_out", "c_out"]
+    assert all(
+        model.inputs[n].shape == model.outputs[f"{n}_out"].shape for n in ("context", "h", "c")
+    )
 
 
 def test_nested_arguments_and_answers(tmp_path):
@@ -185,7 +205,7 @@ def test_nested_arguments_and_answers(tmp_path):
     )
     model = fastrnn.load_model(tmp_path / "m.onnx")
     assert list(model.inputs) == ["x", "hx_0", "hx_1"]
-    assert list(model.outputs) == ["frames", "hx_0n", "hx_1n"]
+    assert list(model.outputs) == ["frames", "hx_0_out", "hx_1_out"]
 
 
 def test_names_of_ones_own(tmp_path):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastrnn.models.export.nodes import as_nodes
+from fastrnn.models.export.nodes import as_nodes, name_nodes
 
 _LOGGERS = ("torch.onnx", "torch.export", "torch.fx", "torch._dynamo", "onnxscript", "onnx_ir")
 
@@ -50,7 +50,9 @@ def dynamo(request: Request) -> Any:
             opset_version=request.opset,
             verbose=False,
         )
-    return program.model_proto
+    proto = program.model_proto
+    name_nodes(proto.graph)
+    return proto
 
 
 def torchscript(request: Request) -> Any:

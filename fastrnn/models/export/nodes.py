@@ -14,6 +14,8 @@ from typing import Any
 # Torch's gates in ONNX's order: i f g o to i o f c, r z n to z r h.
 ORDER = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
 
+_PREFIX = "onnx_"  # of the buffers that hold weights in that order
+
 Forward = Callable[..., Any]
 
 
@@ -39,6 +41,22 @@ def as_nodes(module: Any) -> Iterator[None]:
                     continue
                 undo.callback(delattr, part, "forward")
         yield
+
+
+def name_nodes(graph: Any) -> None:
+    """Call the nodes of an ONNX graph that `as_nodes` made by their modules: "lstm_l0", "cell".
+
+    One that stands several times in the graph, as a cell does that is called in a loop, is
+    "cell", "cell_1" and so on.
+    """
+    taken: set[str] = set()
+    for node in graph.node:
+        if node.op_type in ORDER and _PREFIX in node.input[1]:
+            own = node.input[1].replace(f"{_PREFIX}W", "").replace("._", "_").strip("._")
+            own = own or f"{node.op_type}Cell"
+            names = (f"{own}_{i}" if i else own for i in range(len(taken) + 1))
+            node.name = next(name for name in names if name not in taken)
+            taken.add(node.name)
 
 
 def _layer(layer: Any, cell: str, undo: ExitStack) -> Forward:
@@ -118,7 +136,7 @@ class _Node:
         found = _weights(layer, cell, suffixes, projections)
         buffers: list[str | None] = []
         for name, parts in zip("WRB", found, strict=True):
-            full = f"onnx_{name}{suffixes[0]}"  # a name of the layer's in the file
+            full = f"{_PREFIX}{name}{suffixes[0]}"  # a name of the layer's in the file
             buffers.append(full if parts else None)
             if parts:
                 layer.register_buffer(full, stack(parts), persistent=False)

@@ -36,7 +36,7 @@ class Runs:
                 f"export: forward returns {len(found)} tensors, expected {len(states)} states"
                 + ("" if names is None else f" after {len(names)} output_names")
             )
-        self.names = [*(names or own), *(f"{state}n" for state in states)]
+        self.names = [*(names or own), *(f"{state}_out" for state in states)]
         if len({*self.names, *call.tensors}) != len(self.names) + len(call.tensors):
             raise ValueError(
                 f"export: inputs are {', '.join(call.tensors)}, outputs {', '.join(self.names)}: "
@@ -53,7 +53,10 @@ class Runs:
                 " again: it draws random numbers (dropout outside of eval mode?) or keeps a state"
             )
         for state in states:
-            before, after = call.tensors[state].shape, self.first.example.outputs[f"{state}n"].shape
+            before, after = (
+                call.tensors[state].shape,
+                self.first.example.outputs[f"{state}_out"].shape,
+            )
             if tuple(before) != after:
                 raise ValueError(
                     f"export: state {state!r} is {tuple(before)} and returned as {after}"

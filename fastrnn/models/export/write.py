@@ -51,8 +51,8 @@ def export(
         there is none, as in a model of which one call is one step.
     states : sequence of str
         The inputs that carry state from call to call. forward returns the next values of them as
-        the last of its outputs, in this order; in the file the output of state "h" is "hn", by
-        which `load_model` finds the pair.
+        the last of its outputs, in this order; in the file the output of state "h" is "h_out",
+        by which `load_model` finds the pair.
     input_names, output_names : sequence of str, optional
         Names in the file. Otherwise inputs are called as forward's parameters ("hx_0" and "hx_1"
         where one is a tuple), outputs by the keys of the dict or the fields of the named tuple that

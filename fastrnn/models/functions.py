@@ -8,7 +8,6 @@ from typing import Any
 
 from fastrnn.errors import FormatError
 from fastrnn.formats import onnx
-from fastrnn.formats.onnx.reader import Reference
 from fastrnn.formats.source import Budget
 
 _MOST_DEPTH = 32  # of functions that call functions; a function may not call itself
@@ -74,7 +73,7 @@ def _written_out(call: onnx.Node, function: onnx.Function, budget: Budget) -> tu
         for name, value in node.attributes.items():
             if isinstance(value, onnx.Graph):
                 raise FormatError(f"{call}: its function has a subgraph, expected none")
-            if not isinstance(value, Reference):
+            if not isinstance(value, onnx.Reference):
                 attributes[name] = value
             elif value.name in values:
                 attributes[name] = values[value.name]

@@ -10,6 +10,7 @@ import numpy as np
 from fastrnn.errors import FormatError
 from fastrnn.formats import onnx
 from fastrnn.models.graph import Graph
+from fastrnn.models.ops.elements import DTYPES_BY_NAME
 from fastrnn.models.ops.table import Array
 
 
@@ -19,8 +20,8 @@ def element_dtype(value: onnx.Value) -> np.dtype[Any]:
         kind = "of no known type" if value.kind == "tensor" else f"a {value.kind}"
         raise FormatError(f"{value.name[:80]!r} is {kind}, expected a tensor")
     try:
-        return np.dtype(value.element)
-    except TypeError:
+        return DTYPES_BY_NAME[value.element]
+    except KeyError:
         raise FormatError(
             f"{value.name[:80]!r} has the element type {value.element}, which NumPy lacks"
         ) from None

@@ -28,15 +28,15 @@ def bind(
     options : how recurrent layers compute: engine, isa, threads
     """
     assert node.op is not None
-    if node.op.prepare is not None and constants:
+    keywords = dict(node.attributes)
+    if node.op.counts_outputs:
+        keywords["outputs"] = len(node.outputs)
+    if node.op.prepare is not None:
         known = tuple(constants.get(name) for name in node.inputs)
-        prepared = node.op.prepare(known, dict(options), **node.attributes)
+        prepared = node.op.prepare(known, dict(options), **keywords)
         if prepared is not None:
             return prepared  # type: ignore[no-any-return]
-    function = node.op.function
-    if node.op.counts_outputs:
-        function = partial(function, outputs=len(node.outputs))
-    return partial(function, **node.attributes) if node.attributes else function
+    return partial(node.op.function, **keywords) if keywords else node.op.function
 
 
 def guard(node: Node, values: Sequence[Array | None]) -> None:

@@ -16,7 +16,15 @@ import os
 from fastrnn.errors import FormatError
 from fastrnn.formats.inventory import Contents
 from fastrnn.formats.onnx import reader, tensors
-from fastrnn.formats.onnx.model import Function, Graph, Model, Node, Value
+from fastrnn.formats.onnx.model import (
+    Function,
+    Graph,
+    Model,
+    Node,
+    Reference,
+    Unread,
+    Value,
+)
 from fastrnn.formats.onnx.tensors import Tensor
 from fastrnn.formats.source import Source, open_regular
 
@@ -25,7 +33,9 @@ __all__ = [
     "Graph",
     "Model",
     "Node",
+    "Reference",
     "Tensor",
+    "Unread",
     "Value",
     "contents",
     "looks_like",

@@ -27,8 +27,23 @@ class Value:
 
 
 @dataclass(frozen=True)
+class Unread:
+    """An attribute of a kind that is not read: what it is, in words."""
+
+    what: str
+
+
+@dataclass(frozen=True)
+class Reference:
+    """In a function's node: the value of an attribute of the node that calls it."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Node:
-    """One node. Attributes are float, int, str, Tensor, Graph, or tuples of the first three.
+    """One node. Attributes are float, int, str, Tensor, Graph, tuples of the first three, Unread,
+    or Reference.
 
     domain: "" for ONNX's own.
     doc, metadata: what an exporter wrote of its origin.

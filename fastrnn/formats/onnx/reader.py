@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from fastrnn.errors import FormatError
 from fastrnn.formats.onnx import schema, tensors
-from fastrnn.formats.onnx.model import Function, Graph, Model, Node, Value
+from fastrnn.formats.onnx.model import (
+    Function,
+    Graph,
+    Model,
+    Node,
+    Reference,
+    Unread,
+    Value,
+)
 from fastrnn.formats.onnx.wire import decode
 from fastrnn.formats.source import Budget, shown
-
-
-@dataclass(frozen=True)
-class Reference:
-    """In a function's node: the value of an attribute of the node that calls it."""
-
-    name: str
 
 
 def read(data: memoryview, folder: tensors.Folder, budget: Budget) -> Model:
@@ -98,7 +98,7 @@ class _Builder:
             return Reference(message["ref_attr_name"])
         if kind not in schema.ATTRIBUTES:
             what = schema.UNREAD_ATTRIBUTES.get(kind, f"of the unknown type {shown(kind)}")
-            raise FormatError(f"{where}: attribute {shown(name)} is {what}")
+            return Unread(what)
         field, many = schema.ATTRIBUTES[kind]
         if many:
             return tuple(message.get(field, ()))

@@ -8,16 +8,12 @@ import numpy as np
 
 from fastrnn.formats.onnx.schema import ELEMENTS
 
-UNREADABLE = {
-    number: name
-    for number, name in ELEMENTS.items()
-    if name in ("string", "bfloat16")
-    or name.startswith(("float4", "float6", "float8"))
-    or name in ("uint4", "int4", "uint2", "int2")
-}
+_LACKING = ("string", "bfloat16", "float8", "float6e", "float4", "uint4", "int4", "uint2", "int2")
+UNREADABLE = {number: name for number, name in ELEMENTS.items() if name.startswith(_LACKING)}
 DTYPES: dict[int, np.dtype[Any]] = {
     number: np.dtype(name) for number, name in ELEMENTS.items() if number not in UNREADABLE
 }
+DTYPES_BY_NAME = {ELEMENTS[number]: dtype for number, dtype in DTYPES.items()}
 
 
 def dtype_of(number: int) -> np.dtype[Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastrnn.models.ops.elements import dtype_of
-from fastrnn.models.ops.table import Array, op
+from fastrnn.models.ops.table import Array, op, prepares
 
 _UFUNCS: dict[str, tuple[int, np.ufunc]] = {
     "Add": (7, np.add),
@@ -163,7 +163,16 @@ def cast(x: Array, *, to: int, saturate: int = 1, round_mode: str = "up") -> Arr
     return x.astype(dtype_of(to))
 
 
-@op("CastLike", 15, kind="pointwise")
+@prepares(cast)
+def prepare_cast(
+    constants: Any, options: Any, *, to: int, saturate: int = 1, round_mode: str = "up"
+) -> Any:
+    """The cast to a type that is looked up once."""
+    dtype = dtype_of(to)
+    return lambda x: x.astype(dtype, copy=False)
+
+
+@op("CastLike", 15)
 def cast_like(x: Array, like: Array, *, saturate: int = 1, round_mode: str = "up") -> Array:
     """X in the type of `like`."""
     return x.astype(like.dtype)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fastrnn.models.ops.reduce import add_last
-from fastrnn.models.ops.table import Array, op
+from fastrnn.models.ops.table import Array, op, prepares
 
 
 @op("BatchNormalization", 7)
@@ -26,14 +27,52 @@ def batch_normalization(
     outputs: int,
 ) -> Array:
     """(x - mean) / sqrt(var + epsilon) * scale + bias of each channel of x (B, C, ...)."""
+    _check_inference(training_mode, spatial, outputs)
+    return _scaled(x, *_factor_and_shift(scale, bias, mean, var, epsilon))
+
+
+@prepares(batch_normalization)
+def prepare_batch_normalization(
+    constants: tuple[Array | None, ...],
+    options: Any,
+    *,
+    epsilon: float = 1e-5,
+    momentum: float = 0.9,
+    spatial: int = 1,
+    training_mode: int = 0,
+    outputs: int,
+) -> Callable[..., Array] | None:
+    """One factor and one shift of each channel."""
+    _check_inference(training_mode, spatial, outputs)
+    known = [array for array in constants[1:] if array is not None]
+    if len(known) < 4:
+        return None
+    factor, shift = _factor_and_shift(known[0], known[1], known[2], known[3], epsilon)
+
+    def normalise(x: Array, *_: Array) -> Array:
+        return _scaled(x, factor, shift)
+
+    return normalise
+
+
+def _check_inference(training_mode: int, spatial: int, outputs: int) -> None:
     if training_mode or outputs > 1:
         raise ValueError("training_mode is on, expected a model for inference")
     if not spatial:
         raise ValueError("spatial=0, expected a mean for each channel")
+
+
+def _factor_and_shift(
+    scale: Array, bias: Array, mean: Array, var: Array, epsilon: float
+) -> tuple[Array, Array]:
     factor = scale / np.sqrt(var + var.dtype.type(epsilon))
+    return factor, bias - mean * factor
+
+
+def _scaled(x: Array, factor: Array, shift: Array) -> Array:
+    """X (B, C, ...) times a factor of each channel, plus a shift."""
     shape = (-1, *(1,) * (x.ndim - 2))
-    y = x * factor.reshape(shape) + (bias - mean * factor).reshape(shape)
-    return y.astype(x.dtype, copy=False)
+    return (x * factor.reshape(shape) + shift.reshape(shape)).astype(x.dtype, copy=False)
 
 
 @op("LayerNormalization", 17)

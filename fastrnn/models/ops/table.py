@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrnn.errors import FormatError
-from fastrnn.formats.onnx import Node, Tensor
+from fastrnn.formats.onnx import Node, Reference, Tensor, Unread
 
 Array = npt.NDArray[Any]
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -139,6 +139,9 @@ def attributes(node: Node, found: Op) -> dict[str, Any]:
                 f"{node}: attribute {name[:80]!r} is not one of the operator's since opset "
                 f"{found.since} ({', '.join(found.attributes) or 'it has none'})"
             )
+        if isinstance(value, (Unread, Reference)):
+            what = value.what if isinstance(value, Unread) else "that of a function's call"
+            raise FormatError(f"{node}: attribute {name!r} is {what}")
         try:
             given[name] = value.array() if isinstance(value, Tensor) else value
         except FormatError as error:

@@ -70,6 +70,7 @@ def load_model(
     path: str | os.PathLike[str],
     *,
     fixed: Mapping[str, Any] | None = None,
+    states: Mapping[str, str] | None = None,
     engine: str = "auto",
     isa: str | None = None,
     threads: int = 1,
@@ -83,6 +84,9 @@ def load_model(
         its folder or below it.
     fixed : mapping of str to array, optional
         Inputs that are the same in every call, such as {"sr": 16000}. They are inputs no more.
+    states : mapping of str to str, optional
+        Inputs that are states -> the outputs that are the same states after a call. None: found by
+        name and shape, where that is unambiguous.
     engine, isa, threads
         How recurrent layers compute, as in `load`; a layer's dtype is the file's.
 
@@ -97,4 +101,4 @@ def load_model(
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"load_model: path is {type(path).__name__}, expected a str or path")
     options = {"engine": engine, "isa": isa, "threads": threads}
-    return Model.from_file(path, dict(fixed or {}), options)
+    return Model.from_file(path, dict(fixed or {}), options, states)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -14,12 +15,19 @@ import numpy.typing as npt
 from fastrnn.errors import FormatError
 from fastrnn.formats import onnx
 from fastrnn.formats.source import shown
+from fastrnn.models.batch import find_batch
+from fastrnn.models.fingerprint import graph_fingerprint
 from fastrnn.models.fold import fold
 from fastrnn.models.graph import Graph, build
 from fastrnn.models.inputs import Signature, element_dtype
 from fastrnn.models.ops.table import Array
 from fastrnn.models.plan import Plan
+from fastrnn.models.pool import ModelPool
+from fastrnn.models.recurrence import Recurrence
+from fastrnn.models.states import candidates, described, find_states
+from fastrnn.models.stream import ModelStream
 
+SINGLE = " (a batch of 1 is written into the file: rows are stepped one by one)"
 _PLANS = 16  # for so many different shapes of inputs a model keeps a plan
 
 
@@ -30,9 +38,15 @@ class Model:
     """
 
     def __init__(
-        self, graph: Graph, fixed: Mapping[str, Any], options: Mapping[str, Any], name: str
+        self,
+        graph: Graph,
+        fixed: Mapping[str, Any],
+        options: Mapping[str, Any],
+        name: str,
+        states: Mapping[str, str] | None = None,
     ) -> None:
         self._name = name
+        self._source = graph
         self._options = dict(options)
         self._fixed = _fixed(graph, fixed)
         self._graph = fold(graph, self._fixed)
@@ -40,16 +54,21 @@ class Model:
         self._plan = Plan(self._graph, self._options)
         self._by_shape = _depends_on_shapes(self._graph)
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
+        self._states = find_states(self.inputs, self.outputs, states)
 
     @classmethod
     def from_file(
-        cls, path: str | os.PathLike[str], fixed: Mapping[str, Any], options: Mapping[str, Any]
+        cls,
+        path: str | os.PathLike[str],
+        fixed: Mapping[str, Any],
+        options: Mapping[str, Any],
+        states: Mapping[str, str] | None = None,
     ) -> Model:
         """Read, check and fold the file `path`; raises as `fastrnn.load_model`."""
         name = os.fspath(path)
         model = onnx.read(path)
         try:
-            return cls(build(model), fixed, options, name)
+            return cls(build(model), fixed, options, name, states)
         except FormatError as error:
             raise FormatError(f"{name}: {error}") from None
 
@@ -62,6 +81,66 @@ class Model:
     def outputs(self) -> Mapping[str, onnx.Value]:
         """Each output's element type and shape, as far as the file says, in its order."""
         return MappingProxyType(self._signature.outputs)
+
+    @property
+    def states(self) -> Mapping[str, str]:
+        """The inputs that are states -> the outputs that are the same states after a call."""
+        return MappingProxyType(self._states)
+
+    def stream(self, batch: int | None = None, *, initial_state: Any = None) -> ModelStream:
+        """Open `batch` streams that are stepped together; None: one, without a batch axis.
+
+        Parameters
+        ----------
+        initial_state : array, or dict of arrays by the states' names, optional
+            What the streams begin with and `reset` goes back to; zeros if None. In the file's
+            shape, as `ModelStream.state` has it.
+
+        Raises
+        ------
+        ValueError
+            The model has no states that were found, or one whose shape the file leaves open.
+        """
+        return ModelStream(self._recurrence, batch, initial_state)
+
+    def pool(self, capacity: int, grow: bool = False) -> ModelPool:
+        """Make a pool of streams that come and go one by one and are stepped in any subset.
+
+        Parameters
+        ----------
+        capacity : int
+            Streams that there is room for. Their states are allocated now.
+        grow : bool
+            Whether opening one more doubles the room; otherwise it raises PoolFullError.
+
+        Raises
+        ------
+        ValueError
+            As `stream`; or for another capacity than 1 to 2**31 - 1.
+        """
+        return ModelPool(self._recurrence, capacity, grow, self._digest)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, of what the model computes: nodes, tensors, what is fixed.
+
+        Equal whatever engine, ISA or threads it has; saved states carry it.
+        """
+        return self._digest().hex()
+
+    def _digest(self) -> bytes:
+        return graph_fingerprint(self._source, self._fixed, repr(sorted(self._states.items())))
+
+    @cached_property
+    def _recurrence(self) -> Recurrence:
+        if not self._states:
+            may = ", ".join(candidates(self.inputs, self.outputs))
+            raise ValueError(
+                f"{self._name}: has no states that are found by name; say which with load_model's "
+                f"states={{input: output}}{f', such as {may}' if may else ''}"
+            )
+        batch = find_batch(self.inputs, self.outputs, self._states, self._plan.run)
+        return Recurrence(self._plan, self._states, batch)
 
     def __call__(self, /, *args: npt.ArrayLike, **named: npt.ArrayLike) -> Any:
         """Run the graph.
@@ -96,7 +175,7 @@ class Model:
             return plan.run(values)
         shapes: dict[str, tuple[int, ...]] = {}
         made = self._plan.run(values, shapes)
-        self._plans[key] = Plan(fold(self._graph, shapes=shapes), self._options)
+        self._plans[key] = Plan(fold(self._graph, shapes=shapes), self._options, self._plan.shared)
         while len(self._plans) > _PLANS:
             self._plans.popitem(last=False)
         return made
@@ -108,6 +187,9 @@ class Model:
             lines += [f"    {name}: {_described(value)}" for name, value in values.items()]
         for name, array in self._fixed.items():
             lines.append(f"  fixed: {name} = {array.tolist() if array.size == 1 else array.shape}")
+        if self._states:
+            single = self._recurrence.batch.single
+            lines.append(f"  states: {described(self._states)}{SINGLE if single else ''}")
         layers = self._plan.layers()
         if layers:
             lines.append("  in the kernels:")

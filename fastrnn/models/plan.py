@@ -13,7 +13,7 @@ from fastrnn.models.fold import reads
 from fastrnn.models.graph import Branch, Graph, Node
 from fastrnn.models.ops.room import resize, room
 from fastrnn.models.ops.table import Array
-from fastrnn.models.step import FAULTS, bind, guard
+from fastrnn.models.step import FAULTS, Prepared, bind, guard
 
 ROOM_BYTES = 1 << 30
 ROOM_FACTOR = 256
@@ -39,18 +39,21 @@ class Plan:
     in values between; what asks for more raises ValueError, which names the node.
     """
 
-    def __init__(self, graph: Graph, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, graph: Graph, options: Mapping[str, Any], shared: Prepared | None = None
+    ) -> None:
         self.graph = graph
+        self.shared = shared or Prepared()
         names = [value.name for value in graph.inputs]
         self._build(graph.nodes, names, graph.outputs.values(), graph.constants, options)
 
     @classmethod
     def of_branch(
-        cls, branch: Branch, captured: Sequence[str], graph: Graph, options: Mapping[str, Any]
+        cls, branch: Branch, captured: Sequence[str], whole: Plan, options: Mapping[str, Any]
     ) -> Plan:
         """The plan of one side of an If, whose inputs are what it reads from outside."""
-        plan = cls.__new__(cls)
-        plan.graph = graph
+        plan, graph = cls.__new__(cls), whole.graph
+        plan.graph, plan.shared = graph, whole.shared
         plan._build(branch.nodes, captured, branch.outputs, graph.constants, options)
         return plan
 
@@ -62,7 +65,7 @@ class Plan:
         constants: Mapping[str, Array],
         options: Mapping[str, Any],
     ) -> None:
-        self._options = options
+        self.options = options
         self._places: dict[str, int] = {}
         self._start: list[Array | None] = []
         self._own = {name: array for name, array in constants.items() if name not in inputs}
@@ -93,7 +96,7 @@ class Plan:
         if node.branches is None:
             names: Sequence[str] = node.inputs
             try:
-                function = bind(node, self._own, self._options)
+                function = bind(node, self._own, self.options, self.shared)
             except FAULTS as error:
                 raise FormatError(f"{node}: {error}") from None
         else:
@@ -110,7 +113,7 @@ class Plan:
         """An If whose condition is known only when it runs."""
         assert node.branches is not None
         captured = sorted(reads(replace(node, inputs=())) - self._own.keys())
-        plans = [Plan.of_branch(b, captured, self.graph, self._options) for b in node.branches]
+        plans = [Plan.of_branch(b, captured, self, self.options) for b in node.branches]
 
         def choose(condition: Array, *values: Array, left: float, shapes: Any) -> Any:
             if np.size(condition) != 1:
@@ -119,6 +122,12 @@ class Plan:
             return taken.steps_over(values, left, shapes)
 
         return [node.inputs[0], *captured], choose
+
+    def start(self, inputs: Sequence[Array]) -> list[Any]:
+        """The numbered values as they are before the first step: inputs and constants."""
+        values: list[Any] = self._start.copy()
+        values[: self.arity] = inputs
+        return values
 
     def run(self, inputs: Sequence[Array], shapes: dict[str, Any] | None = None) -> list[Array]:
         """The outputs for `inputs`, in the graph's order.
@@ -145,8 +154,7 @@ class Plan:
         shapes: dict[str, Any] | None = None,
     ) -> tuple[Array, ...]:
         """Run the steps in a room of `left` bytes; otherwise as `run`."""
-        values = self._start.copy()
-        values[: self.arity] = inputs
+        values = self.start(inputs)
         step: Step | None = None
         try:
             for step in self.steps:

@@ -16,8 +16,31 @@ from fastrnn.models.ops.table import Array
 FAULTS = (ValueError, TypeError, IndexError, KeyError, AttributeError, ArithmeticError, MemoryError)
 
 
+class Prepared:
+    """What `prepare` made, for whichever plans bind the same operator to the same constants."""
+
+    def __init__(self) -> None:
+        self._made: dict[Any, tuple[Any, Any]] = {}
+
+    def make(self, node: Node, known: tuple[Array | None, ...], options: Any, keywords: Any) -> Any:
+        """`node.op.prepare` of these, once."""
+        assert node.op is not None
+        assert node.op.prepare is not None
+        attributes = (
+            (name, value.tobytes() if isinstance(value, np.ndarray) else repr(value))
+            for name, value in sorted(keywords.items())
+        )
+        key = (id(node.op), *attributes, *(None if one is None else id(one) for one in known))
+        if key not in self._made:  # an array that is kept alive keeps its id
+            self._made[key] = (node.op.prepare(known, dict(options), **keywords), known)
+        return self._made[key][0]
+
+
 def bind(
-    node: Node, constants: Mapping[str, Array], options: Mapping[str, Any]
+    node: Node,
+    constants: Mapping[str, Array],
+    options: Mapping[str, Any],
+    shared: Prepared | None = None,
 ) -> Callable[..., Any]:
     """The function of the node's inputs: with its attributes, prepared where that is possible.
 
@@ -26,6 +49,7 @@ def bind(
     constants : arrays by name
         Inputs that are among them are the same in each call.
     options : how recurrent layers compute: engine, isa, threads
+    shared : what other plans have prepared, optional
     """
     assert node.op is not None
     keywords = dict(node.attributes)
@@ -33,7 +57,7 @@ def bind(
         keywords["outputs"] = len(node.outputs)
     if node.op.prepare is not None:
         known = tuple(constants.get(name) for name in node.inputs)
-        prepared = node.op.prepare(known, dict(options), **keywords)
+        prepared = (shared or Prepared()).make(node, known, options, keywords)
         if prepared is not None:
             return prepared  # type: ignore[no-any-return]
     return partial(node.op.function, **keywords) if keywords else node.op.function

@@ -6,12 +6,14 @@ array alike (`tests/test_models_bits.py`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from fastrnn.models.ops.elements import dtype_of
+from fastrnn.models.ops.laying import Calls
 from fastrnn.models.ops.table import Array, op, prepares
 
 _UFUNCS: dict[str, tuple[int, np.ufunc]] = {
@@ -79,6 +81,29 @@ def power(x: Array, y: Array, *, out: Array | None = None) -> Array:
         return raised
     out[...] = raised
     return out
+
+
+@prepares(power)
+def prepare_power(
+    constants: tuple[Array | None, ...], options: dict[str, Any]
+) -> Callable[..., Array] | None:
+    """A square, where the exponent is one constant 2."""
+    exponent = constants[1]
+    return None if exponent is None or exponent.ndim or exponent != 2 else Square()
+
+
+class Square:
+    """X to the power 2."""
+
+    def __call__(self, x: Array, _: Array) -> Array:
+        """As `power`."""
+        return np.square(x)
+
+    def lay(self, calls: Calls, x: Array, _: Array) -> tuple[Array]:
+        """As `table.lays` says."""
+        y = np.square(x)
+        calls.append((np.square, (x, y)))
+        return (y,)
 
 
 @op("Reciprocal", 6, kind="pointwise")

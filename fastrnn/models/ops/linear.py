@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastrnn.models.ops.laying import Calls, contiguous
 from fastrnn.models.ops.product import Product
 from fastrnn.models.ops.room import claim
 from fastrnn.models.ops.table import Array, op, prepares
@@ -26,12 +27,22 @@ def prepare_matmul(constants: tuple[Array | None, ...], options: dict[str, Any])
     weight = constants[1]
     if constants[0] is not None or weight is None or weight.ndim != 2 or weight.dtype.kind != "f":
         return None
-    product = Product(weight.T, None, options)
+    return Multiplication(Product(weight.T, None, options))
 
-    def multiply(x: Array, _: Array) -> Array:
-        return product(x)
 
-    return multiply
+class Multiplication:
+    """A product with constant weights on its right."""
+
+    def __init__(self, product: Product) -> None:
+        self.product = product
+
+    def __call__(self, x: Array, *_: Array | None) -> Array:
+        """As `matmul`; further inputs are in the product."""
+        return self.product(x)
+
+    def lay(self, calls: Calls, x: Array, *_: Array | None) -> tuple[Array]:
+        """As `table.lays` says."""
+        return (self.product.lay(calls, contiguous(calls, x)),)
 
 
 @op("Gemm", 7)
@@ -81,6 +92,8 @@ def prepare_gemm(
         bias = np.ascontiguousarray(np.broadcast_to(bias.reshape(-1), len(weight)))
     scaled = weight if alpha == 1 else weight * weight.dtype.type(alpha)
     product = Product(scaled, bias, options)
+    if not transA and (len(constants) < 3 or constants[2] is not None):
+        return Multiplication(product)
 
     def multiply(a: Array, _: Array, c: Array | None = None) -> Array:
         y = product(a.T if transA else a)

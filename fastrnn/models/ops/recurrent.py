@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastrnn.models.ops import cells
+from fastrnn.models.ops.laying import Calls, contiguous, copy, do
 from fastrnn.models.ops.packed import Packed, pack
 from fastrnn.models.ops.room import claim
 from fastrnn.models.ops.table import Array, op, prepares
@@ -255,6 +256,42 @@ class _Node:
             self.layout,
             self.packed.run,
         )
+
+    def lay(
+        self,
+        calls: Calls,
+        x: Array,
+        w: Array,
+        r: Array,
+        bias: Array | None = None,
+        lengths: Array | None = None,
+        h: Array | None = None,
+        c: Array | None = None,
+        p: Array | None = None,
+    ) -> tuple[Array, ...] | None:
+        """As `table.lays` says: h and c are advanced in place."""
+        if lengths is not None or self.packed.reverse or not x.size:
+            return None
+        directions, H = w.shape[0], r.shape[2]
+        x = contiguous(calls, x.swapaxes(0, 1) if self.layout else x)
+        T, B = x.shape[:2]
+        states = []
+        for state in (h, c):
+            buffer = np.zeros((directions, B, H), x.dtype)
+            if state is None:
+                do(calls, buffer.fill, 0)
+            else:
+                copy(calls, buffer, state.swapaxes(0, 1) if self.layout else state)
+            states.append(buffer)
+        h, c = states
+        y = np.empty((T, B, directions * H), x.dtype)
+        do(calls, self.packed.layer.stack.run, x, h, c if self.kind == "LSTM" else None, y)
+        split = y.reshape(T, B, directions, H)
+        if self.layout:
+            made = (split.transpose(1, 0, 2, 3), h.swapaxes(0, 1), c.swapaxes(0, 1))
+        else:
+            made = (split.transpose(0, 2, 1, 3), h, c)
+        return made if self.kind == "LSTM" else made[:2]
 
 
 @prepares(lstm)

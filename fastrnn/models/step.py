@@ -10,7 +10,7 @@ import numpy as np
 
 from fastrnn.models.graph import Node
 from fastrnn.models.ops.room import claim
-from fastrnn.models.ops.table import Array
+from fastrnn.models.ops.table import VARYING, Array
 
 # What an operator raises where inputs do not fit it.
 FAULTS = (ValueError, TypeError, IndexError, KeyError, AttributeError, ArithmeticError, MemoryError)
@@ -22,7 +22,7 @@ class Prepared:
     def __init__(self) -> None:
         self._made: dict[Any, tuple[Any, Any]] = {}
 
-    def make(self, node: Node, known: tuple[Array | None, ...], options: Any, keywords: Any) -> Any:
+    def make(self, node: Node, known: tuple[Any, ...], options: Any, keywords: Any) -> Any:
         """`node.op.prepare` of these, once."""
         assert node.op is not None
         assert node.op.prepare is not None
@@ -30,7 +30,7 @@ class Prepared:
             (name, value.tobytes() if isinstance(value, np.ndarray) else repr(value))
             for name, value in sorted(keywords.items())
         )
-        key = (id(node.op), *attributes, *(None if one is None else id(one) for one in known))
+        key = (id(node.op), *attributes, *map(id, known))
         if key not in self._made:  # an array that is kept alive keeps its id
             self._made[key] = (node.op.prepare(known, dict(options), **keywords), known)
         return self._made[key][0]
@@ -56,7 +56,7 @@ def bind(
     if node.op.counts_outputs:
         keywords["outputs"] = len(node.outputs)
     if node.op.prepare is not None:
-        known = tuple(constants.get(name) for name in node.inputs)
+        known = tuple(constants.get(name, VARYING) if name else None for name in node.inputs)
         prepared = (shared or Prepared()).make(node, known, options, keywords)
         if prepared is not None:
             return prepared  # type: ignore[no-any-return]

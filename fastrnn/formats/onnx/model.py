@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+from fastrnn.formats.arrays import ELEMENTS
 from fastrnn.formats.onnx.tensors import Tensor
 from fastrnn.formats.source import Budget
 
@@ -24,6 +27,13 @@ class Value:
     element: str | None = None
     shape: tuple[int | str | None, ...] | None = None
     kind: str = "tensor"
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The element type as NumPy's; TypeError where NumPy has none or the file does not say."""
+        if self.element not in ELEMENTS or self.element == "bfloat16":
+            raise TypeError(f"{self.name[:80]!r} has the element type {self.element}")
+        return np.dtype(self.element)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from fastrnn.models.ops import (  # noqa: F401 - each enters its operators into 
     elementwise,
     linear,
     normalise,
+    packed,
     pool,
     quantise,
     recurrent,

@@ -11,7 +11,7 @@ import numpy as np
 from fastrnn.models.ops.laying import Calls, contiguous, copy
 from fastrnn.models.ops.product import Product
 from fastrnn.models.ops.room import claim
-from fastrnn.models.ops.table import Array, op, prepares
+from fastrnn.models.ops.table import Array, are_constant, op, prepares
 from fastrnn.models.ops.windows import Windows, lay
 
 
@@ -37,7 +37,7 @@ def conv(
 
 @prepares(conv)
 def prepare_conv(
-    constants: tuple[Array | None, ...],
+    known: Sequence[Any],
     options: dict[str, Any],
     *,
     auto_pad: str = "NOTSET",
@@ -48,9 +48,8 @@ def prepare_conv(
     strides: Sequence[int] | None = None,
 ) -> Callable[..., Array] | None:
     """A convolution whose weights are packed once."""
-    weight = constants[1]
-    bias = constants[2] if len(constants) > 2 else None
-    if weight is None or (len(constants) > 2 and bias is None) or weight.dtype.kind != "f":
+    _, weight, bias = (*known, None)[:3]
+    if not are_constant(weight) or not (bias is None or are_constant(bias)):
         return None
     check_kernel(weight, kernel_shape)
     products = _products(weight, bias, group, options)
@@ -162,7 +161,7 @@ def conv_transpose(
 
 @prepares(conv_transpose)
 def prepare_conv_transpose(
-    constants: tuple[Array | None, ...],
+    known: Sequence[Any],
     options: dict[str, Any],
     *,
     auto_pad: str = "NOTSET",
@@ -175,9 +174,9 @@ def prepare_conv_transpose(
     strides: Sequence[int] | None = None,
 ) -> Callable[..., Array] | None:
     """A transposed convolution whose weights are packed once."""
-    if constants[1] is None:
+    if not are_constant(known[1]):
         return None
-    products = _transposed_products(constants[1], group, options)
+    products = _transposed_products(known[1], group, options)
     attributes = (auto_pad, dilations, kernel_shape, output_padding, output_shape, pads, strides)
 
     def spread(x: Array, weight: Array, bias: Array | None = None) -> Array:

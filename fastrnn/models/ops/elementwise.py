@@ -6,7 +6,7 @@ array alike (`tests/test_models_bits.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from fastrnn.models.ops.elements import dtype_of
 from fastrnn.models.ops.laying import Calls
-from fastrnn.models.ops.table import Array, op, prepares
+from fastrnn.models.ops.table import Array, are_constant, op, prepares
 
 _UFUNCS: dict[str, tuple[int, np.ufunc]] = {
     "Add": (7, np.add),
@@ -84,12 +84,10 @@ def power(x: Array, y: Array, *, out: Array | None = None) -> Array:
 
 
 @prepares(power)
-def prepare_power(
-    constants: tuple[Array | None, ...], options: dict[str, Any]
-) -> Callable[..., Array] | None:
+def prepare_power(known: Sequence[Any], options: dict[str, Any]) -> Callable[..., Array] | None:
     """A square, where the exponent is one constant 2."""
-    exponent = constants[1]
-    return None if exponent is None or exponent.ndim or exponent != 2 else Square()
+    exponent = known[1]
+    return Square() if are_constant(exponent) and not exponent.ndim and exponent == 2 else None
 
 
 class Square:
@@ -190,7 +188,7 @@ def cast(x: Array, *, to: int, saturate: int = 1, round_mode: str = "up") -> Arr
 
 @prepares(cast)
 def prepare_cast(
-    constants: Any, options: Any, *, to: int, saturate: int = 1, round_mode: str = "up"
+    known: Any, options: Any, *, to: int, saturate: int = 1, round_mode: str = "up"
 ) -> Any:
     """The cast to a type that is looked up once."""
     dtype = dtype_of(to)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from fastrnn.models.ops.laying import Calls, contiguous
 from fastrnn.models.ops.product import Product
 from fastrnn.models.ops.room import claim
-from fastrnn.models.ops.table import Array, op, prepares
+from fastrnn.models.ops.table import Array, are_constant, op, prepares
 
 
 @op("MatMul", 1)
@@ -22,10 +23,10 @@ def matmul(x: Array, y: Array) -> Array:
 
 
 @prepares(matmul)
-def prepare_matmul(constants: tuple[Array | None, ...], options: dict[str, Any]) -> Any:
+def prepare_matmul(known: Sequence[Any], options: dict[str, Any]) -> Any:
     """A product with constant weights on its right."""
-    weight = constants[1]
-    if constants[0] is not None or weight is None or weight.ndim != 2 or weight.dtype.kind != "f":
+    weight = known[1]
+    if not are_constant(weight) or weight.ndim != 2 or weight.dtype.kind != "f":
         return None
     return Multiplication(Product(weight.T, None, options))
 
@@ -71,7 +72,7 @@ def gemm(
 
 @prepares(gemm)
 def prepare_gemm(
-    constants: tuple[Array | None, ...],
+    known: Sequence[Any],
     options: dict[str, Any],
     *,
     alpha: float = 1.0,
@@ -80,9 +81,9 @@ def prepare_gemm(
     transB: int = 0,
 ) -> Any:
     """A product with constant weights and bias."""
-    weight = constants[1]
-    bias = constants[2] if len(constants) > 2 else None
-    if constants[0] is not None or weight is None or weight.ndim != 2 or weight.dtype.kind != "f":
+    weight = known[1]
+    bias = known[2] if len(known) > 2 and are_constant(known[2]) else None
+    if not are_constant(weight) or weight.ndim != 2 or weight.dtype.kind != "f":
         return None
     weight = weight if transB else weight.T
     if bias is not None:
@@ -92,7 +93,7 @@ def prepare_gemm(
         bias = np.ascontiguousarray(np.broadcast_to(bias.reshape(-1), len(weight)))
     scaled = weight if alpha == 1 else weight * weight.dtype.type(alpha)
     product = Product(scaled, bias, options)
-    if not transA and (len(constants) < 3 or constants[2] is not None):
+    if not transA and (bias is not None or len(known) < 3 or known[2] is None):
         return Multiplication(product)
 
     def multiply(a: Array, _: Array, c: Array | None = None) -> Array:

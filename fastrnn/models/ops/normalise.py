@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastrnn.models.ops.reduce import add_last
-from fastrnn.models.ops.table import Array, op, prepares
+from fastrnn.models.ops.table import Array, are_constant, op, prepares
 
 
 @op("BatchNormalization", 7)
@@ -33,7 +33,7 @@ def batch_normalization(
 
 @prepares(batch_normalization)
 def prepare_batch_normalization(
-    constants: tuple[Array | None, ...],
+    known: Sequence[Any],
     options: Any,
     *,
     epsilon: float = 1e-5,
@@ -44,10 +44,9 @@ def prepare_batch_normalization(
 ) -> Callable[..., Array] | None:
     """One factor and one shift of each channel."""
     _check_inference(training_mode, spatial, outputs)
-    known = [array for array in constants[1:] if array is not None]
-    if len(known) < 4:
+    if not are_constant(*known[1:]):
         return None
-    factor, shift = _factor_and_shift(known[0], known[1], known[2], known[3], epsilon)
+    factor, shift = _factor_and_shift(*known[1:5], epsilon)
 
     def normalise(x: Array, *_: Array) -> Array:
         return _scaled(x, factor, shift)

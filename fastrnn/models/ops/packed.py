@@ -5,7 +5,7 @@ That is: default activations (of RNN, tanh or relu), no clip, no peepholes, no c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,20 @@ import numpy as np
 
 from fastrnn.layers import LAYERS, RecurrentLayer
 from fastrnn.models.ops import cells
-from fastrnn.models.ops.table import Array
+from fastrnn.models.ops.laying import Calls, contiguous, copy, do
+from fastrnn.models.ops.recurrent import (
+    Attributes,
+    States,
+    Weights,
+    check_weights,
+    dequantised,
+    dynamic_quantize_lstm,
+    gru,
+    lstm,
+    rnn,
+    whole,
+)
+from fastrnn.models.ops.table import Array, are_constant, prepares
 
 # ONNX's gates in torch's order: i, o, f, c as i, f, g, o; z, r, h as r, z, n.
 ORDER = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
@@ -62,60 +75,155 @@ def backwards(T: int, lengths: Array) -> Array:
 
 
 def pack(
-    kind: str,
-    w: Array,
-    r: Array,
-    bias: Array | None,
-    options: Mapping[str, Any],
-    attributes: Mapping[str, Any],
+    kind: str, weights: Weights, attributes: Attributes, options: Mapping[str, Any]
 ) -> Packed | None:
-    """The layer of a node's weights; None where torch has no such cell.
-
-    Parameters
-    ----------
-    w, r, bias : arrays (D, gates*H, I), (D, gates*H, H), (D, 2*gates*H)
-        bias may be None.
-    """
-    directions = w.shape[0]
-    named = [
-        name.lower() for name in attributes.get("activations") or cells.DEFAULTS[kind] * directions
-    ]
+    """The layer of a node's weights; None where torch has no such cell."""
+    w, directions = weights.w, weights.w.shape[0]
+    named = [name.lower() for name in attributes.activations or cells.DEFAULTS[kind] * directions]
     wanted = [list(cells.DEFAULTS[kind] * directions)]
     wanted += [["relu"] * directions] if kind == "RNN" else []
     if (
         named not in wanted
-        or attributes.get("clip")
-        or attributes.get("input_forget")
+        or attributes.clip
+        or attributes.input_forget
         or w.dtype not in (np.float32, np.float64)
         or not w.shape[2]
     ):
         return None
-    weights = state_dict(kind, w, r, bias)
     more: dict[str, Any] = {}
     if kind == "GRU":
-        more["reset_after"] = bool(attributes.get("linear_before_reset", 0))
+        more["reset_after"] = bool(attributes.linear_before_reset)
     if kind == "RNN":
         more["nonlinearity"] = named[0]
-    layer = LAYERS[kind].from_state_dict(weights, dtype=w.dtype, **more, **options)
-    return Packed(layer, attributes.get("direction") == "reverse")
+    named_weights = state_dict(kind, weights)
+    layer = LAYERS[kind].from_state_dict(named_weights, dtype=w.dtype, **more, **options)
+    return Packed(layer, attributes.direction == "reverse")
 
 
-def state_dict(
-    kind: str, w: Array, r: Array, bias: Array | None, layer: int = 0
-) -> dict[str, Array]:
+def state_dict(kind: str, weights: Weights, layer: int = 0) -> dict[str, Array]:
     """The weights of one node under torch's names, as those of `layer`."""
-    weights = {}
-    for d in range(w.shape[0]):
+    named = {}
+    for d in range(weights.w.shape[0]):
         suffix = f"_l{layer}{'_reverse' if d else ''}"
-        weights[f"weight_ih{suffix}"] = _ordered(kind, w[d])
-        weights[f"weight_hh{suffix}"] = _ordered(kind, r[d])
-        if bias is not None:
-            from_x, from_h = np.split(bias[d], 2)
-            weights[f"bias_ih{suffix}"] = _ordered(kind, from_x)
-            weights[f"bias_hh{suffix}"] = _ordered(kind, from_h)
-    return weights
+        named[f"weight_ih{suffix}"] = _ordered(kind, weights.w[d])
+        named[f"weight_hh{suffix}"] = _ordered(kind, weights.r[d])
+        if weights.bias is not None:
+            from_x, from_h = np.split(weights.bias[d], 2)
+            named[f"bias_ih{suffix}"] = _ordered(kind, from_x)
+            named[f"bias_hh{suffix}"] = _ordered(kind, from_h)
+    return named
 
 
 def _ordered(kind: str, rows: Array) -> Array:
     gates = np.split(rows, cells.GATES[kind])
     return np.concatenate([gates[gate] for gate in ORDER[kind]])
+
+
+class InLayer:
+    """A recurrent node that runs in a layer, `packed.layer`."""
+
+    def __init__(self, kind: str, packed: Packed, weights: Weights, attributes: Attributes) -> None:
+        self.kind, self.packed = kind, packed
+        self.weights, self.attributes = weights, attributes
+
+    def __call__(
+        self,
+        x: Array,
+        w: Array,
+        r: Array,
+        bias: Array | None = None,
+        lengths: Array | None = None,
+        h: Array | None = None,
+        c: Array | None = None,
+        *_: Array | None,
+    ) -> tuple[Array, ...]:
+        """As the operator; w, r and bias are the constants that the layer was made of."""
+        states = States(lengths, h, c)
+        return whole(self.kind, x, self.weights, states, self.attributes.layout, self.packed.run)
+
+    def lay(
+        self,
+        calls: Calls,
+        x: Array,
+        w: Array,
+        r: Array,
+        bias: Array | None = None,
+        lengths: Array | None = None,
+        h: Array | None = None,
+        c: Array | None = None,
+        *_: Array | None,
+    ) -> tuple[Array, ...] | None:
+        """As `table.lays` says: h and c are advanced in place."""
+        if lengths is not None or self.packed.reverse or not x.size:
+            return None
+        directions, _, H = self.weights.r.shape
+        first = self.attributes.layout
+        x = contiguous(calls, x.swapaxes(0, 1) if first else x)
+        T, B = x.shape[:2]
+        h, c = (
+            _begin(calls, state, (directions, B, H), x.dtype, first)
+            for state in (h, c if self.kind == "LSTM" else None)
+        )
+        y = np.empty((T, B, directions * H), x.dtype)
+        do(calls, self.packed.layer.stack.run, x, h, c if self.kind == "LSTM" else None, y)
+        split = y.reshape(T, B, directions, H)
+        if first:
+            made = (split.transpose(1, 0, 2, 3), h.swapaxes(0, 1), c.swapaxes(0, 1))
+        else:
+            made = (split.transpose(0, 2, 1, 3), h, c)
+        return made if self.kind == "LSTM" else made[:2]
+
+
+def _begin(
+    calls: Calls, state: Array | None, shape: tuple[int, ...], dtype: Any, first: int
+) -> Array:
+    """A buffer that begins each run as an initial state or as zeros."""
+    buffer = np.zeros(shape, dtype)
+    if state is None:
+        do(calls, buffer.fill, 0)
+    else:
+        copy(calls, buffer, state.swapaxes(0, 1) if first else state)
+    return buffer
+
+
+def _prepare(
+    kind: str, known: Sequence[Any], options: dict[str, Any], attributes: Attributes
+) -> InLayer | None:
+    """A layer in place of the node, where torch has the same cell and its weights are constant."""
+    _, w, r, bias, _, _, _, p = (*known, *(None,) * 8)[:8]
+    if not are_constant(w, r) or not (bias is None or are_constant(bias)) or p is not None:
+        return None
+    weights = Weights(w, r, bias)
+    check_weights(kind, weights, attributes)
+    packed = pack(kind, weights, attributes, options)
+    return None if packed is None else InLayer(kind, packed, weights, attributes)
+
+
+@prepares(lstm)
+def prepare_lstm(known: Sequence[Any], options: Any, **attributes: Any) -> Any:
+    """As `_prepare`."""
+    return _prepare("LSTM", known, options, Attributes(**attributes))
+
+
+@prepares(gru)
+def prepare_gru(known: Sequence[Any], options: Any, **attributes: Any) -> Any:
+    """As `_prepare`."""
+    return _prepare("GRU", known, options, Attributes(**attributes))
+
+
+@prepares(rnn)
+def prepare_rnn(known: Sequence[Any], options: Any, **attributes: Any) -> Any:
+    """As `_prepare`."""
+    return _prepare("RNN", known, options, Attributes(**attributes))
+
+
+@prepares(dynamic_quantize_lstm)
+def prepare_dynamic_quantize_lstm(known: Sequence[Any], options: Any, **attributes: Any) -> Any:
+    """As `_prepare`, of the numbers that the integers stand for."""
+    _, w, r, bias, lengths, h, c, p, *scales = known
+    if len(scales) != 4 or not are_constant(w, r, *scales):
+        return None
+    weights = dequantised(w, *scales[:2]), dequantised(r, *scales[2:])
+    return _prepare(
+        "LSTM", (None, *weights, bias, lengths, h, c, p), options, Attributes(**attributes)
+    )

@@ -57,6 +57,21 @@ TABLE: dict[tuple[str, str], list[Op]] = {}  # (domain, name) -> its versions, o
 _BY_FUNCTION: dict[Any, list[Op]] = {}
 
 
+class _Varying:
+    """What stands for an input that is not constant."""
+
+    def __repr__(self) -> str:
+        return "VARYING"
+
+
+VARYING = _Varying()
+
+
+def are_constant(*known: Any) -> bool:
+    """Whether all of a node's inputs that a `prepare` is asked about are there and constant."""
+    return all(isinstance(value, np.ndarray) for value in known)
+
+
 def op(
     name: str,
     since: int = 1,
@@ -64,15 +79,19 @@ def op(
     domain: str = "",
     kind: str = "",
     shaped_by: Sequence[int] = (),
+    like: Callable[..., Any] | None = None,
 ) -> Callable[[Function], Function]:
-    """Enter a function into the table as operator `name` from version `since` on."""
+    """Enter a function into the table as operator `name` from version `since` on.
+
+    Its keywords are the operator's attributes, or those of `like`.
+    """
 
     def enter(function: Function) -> Function:
         made = Op(name, domain, since, function, kind, tuple(shaped_by))
         if isinstance(function, np.ufunc):
             made.takes_out = True
         else:
-            for parameter in inspect.signature(function).parameters.values():
+            for parameter in inspect.signature(like or function).parameters.values():
                 if parameter.kind is not parameter.KEYWORD_ONLY:
                     continue
                 if parameter.name not in KEPT:
@@ -91,9 +110,9 @@ def op(
 def prepares(function: Callable[..., Any]) -> Callable[[Function], Function]:
     """Enter a function that prepares the operators which `function` computes.
 
-    It takes the node's inputs (None for those that are not constant), `options`, and the node's
-    attributes as keywords; it returns a function to call in place of the plain one, with all of
-    the node's inputs, or None where there is nothing to prepare.
+    It takes the node's inputs (the arrays of those that are constant, VARYING for others, None for
+    those left out), `options`, and the node's attributes as keywords; it returns a function to call
+    in place of the plain one, with all of the node's inputs, or None where there is none better.
     """
 
     def enter(prepare: Function) -> Function:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
+from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
@@ -25,10 +26,11 @@ from fastrnn.models.plan import Plan
 from fastrnn.models.pool import ModelPool
 from fastrnn.models.recurrence import Recurrence
 from fastrnn.models.states import candidates, described, find_states
+from fastrnn.models.step import Binder
 from fastrnn.models.stream import ModelStream
 
 SINGLE = " (a batch of 1 is written into the file: rows are stepped one by one)"
-_PLANS = 16  # for so many different shapes of inputs a model keeps a plan
+_SHAPES = 16  # of inputs for which a model keeps what they decide
 
 
 class Model:
@@ -47,13 +49,14 @@ class Model:
     ) -> None:
         self._name = name
         self._source = graph
-        self._options = dict(options)
+        self._binder = Binder(options)
         self._fixed = _fixed(graph, fixed)
         self._graph = fold(graph, self._fixed)
         self._signature = Signature(self._graph)
-        self._plan = Plan(self._graph, self._options)
+        self._plan = Plan.of(self._graph, self._binder)
         self._by_shape = _depends_on_shapes(self._graph)
-        self._plans: OrderedDict[Any, Plan] = OrderedDict()
+        self._runs: OrderedDict[Any, Callable[[list[Array]], list[Array]]] = OrderedDict()
+        self._lock = Lock()
         self._states = find_states(self.inputs, self.outputs, states)
 
     @classmethod
@@ -140,7 +143,7 @@ class Model:
                 f"states={{input: output}}{f', such as {may}' if may else ''}"
             )
         batch = find_batch(self.inputs, self.outputs, self._states, self._plan.run)
-        return Recurrence(self._plan, self._states, batch)
+        return Recurrence(self._graph, self._binder, self._states, batch)
 
     def __call__(self, /, *args: npt.ArrayLike, **named: npt.ArrayLike) -> Any:
         """Run the graph.
@@ -167,17 +170,21 @@ class Model:
         return dict(zip(self._graph.outputs, made, strict=True))
 
     def _run(self, values: list[Array]) -> list[Array]:
-        if not self._by_shape:
-            return self._plan.run(values)
+        """The outputs; what depends on the inputs' shapes alone is computed once for each."""
         key = tuple(value.shape for value in values)
-        plan = self._plans.get(key)
-        if plan is not None:
-            return plan.run(values)
+        run = self._runs.get(key)
+        if run is not None:
+            return run(values)
         shapes: dict[str, tuple[int, ...]] = {}
         made = self._plan.run(values, shapes)
-        self._plans[key] = Plan(fold(self._graph, shapes=shapes), self._options, self._plan.shared)
-        while len(self._plans) > _PLANS:
-            self._plans.popitem(last=False)
+        graph, plan = self._graph, self._plan
+        if self._by_shape:
+            graph = fold(graph, shapes=shapes)
+            plan = Plan.of(graph, self._binder)
+        with self._lock:
+            self._runs[key] = plan.run if graph.data_decides else plan.rerun
+            while len(self._runs) > _SHAPES:
+                self._runs.popitem(last=False)
         return made
 
     def __repr__(self) -> str:

@@ -15,6 +15,7 @@ from fastrnn.models.intake import Intake, Outlet
 from fastrnn.models.kept import StateTypes
 from fastrnn.models.ops.table import Array
 from fastrnn.models.plan import Plan
+from fastrnn.models.step import Binder
 from fastrnn.models.tape import Tape, record
 
 MOST_ROWS = 256  # of one run; more come one piece after another
@@ -31,8 +32,10 @@ class Recurrence:
     given: names of the inputs that are no states. made: names of the outputs that are none.
     """
 
-    def __init__(self, plan: Plan, states: Mapping[str, str], batch: Batch) -> None:
-        self.graph: Graph = plan.graph
+    def __init__(
+        self, graph: Graph, binder: Binder, states: Mapping[str, str], batch: Batch
+    ) -> None:
+        self.graph, self.binder = graph, binder
         self.batch = batch
         values = {value.name: value for value in self.graph.inputs}
         names = list(values)
@@ -40,7 +43,7 @@ class Recurrence:
         self.states = dict(states)
         after = set(states.values())
         self.made = [name for name in self.graph.outputs if name not in after]
-        self.plan = plan
+        self.plan = Plan.of(graph, binder)
         own = [*self.given, *states]
         self.order = [own.index(name) for name in names]
         outputs = list(self.graph.outputs)
@@ -192,11 +195,11 @@ def rows_at(buffer: Array, axis: int | None) -> Array:
 
 def _specialised(recurrence: Recurrence, inputs: list[Array]) -> tuple[Plan, Tape | None]:
     """The plan for inputs of these shapes, and its tape."""
-    general = recurrence.plan
     shapes: dict[str, tuple[int, ...]] = {}
-    general.run(inputs, shapes)
-    plan = Plan(fold(general.graph, shapes=shapes), general.options, general.shared)
-    return plan, record(plan, inputs)
+    recurrence.plan.run(inputs, shapes)
+    graph = fold(recurrence.graph, shapes=shapes)
+    plan = Plan.of(graph, recurrence.binder)
+    return plan, None if graph.data_decides else record(plan, inputs)
 
 
 def _check_out(out: Array, rows: int, made: Sequence[Array]) -> None:

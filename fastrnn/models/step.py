@@ -16,51 +16,39 @@ from fastrnn.models.ops.table import VARYING, Array
 FAULTS = (ValueError, TypeError, IndexError, KeyError, AttributeError, ArithmeticError, MemoryError)
 
 
-class Prepared:
-    """What `prepare` made, for whichever plans bind the same operator to the same constants."""
+class Binder:
+    """Makes nodes callable; what it prepared of a node's constants it keeps for other plans of the
+    same graph.
 
-    def __init__(self) -> None:
-        self._made: dict[Any, tuple[Any, Any]] = {}
-
-    def make(self, node: Node, known: tuple[Any, ...], options: Any, keywords: Any) -> Any:
-        """`node.op.prepare` of these, once."""
-        assert node.op is not None
-        assert node.op.prepare is not None
-        attributes = (
-            (name, value.tobytes() if isinstance(value, np.ndarray) else repr(value))
-            for name, value in sorted(keywords.items())
-        )
-        key = (id(node.op), *attributes, *map(id, known))
-        if key not in self._made:  # an array that is kept alive keeps its id
-            self._made[key] = (node.op.prepare(known, dict(options), **keywords), known)
-        return self._made[key][0]
-
-
-def bind(
-    node: Node,
-    constants: Mapping[str, Array],
-    options: Mapping[str, Any],
-    shared: Prepared | None = None,
-) -> Callable[..., Any]:
-    """The function of the node's inputs: with its attributes, prepared where that is possible.
-
-    Parameters
-    ----------
-    constants : arrays by name
-        Inputs that are among them are the same in each call.
     options : how recurrent layers compute: engine, isa, threads
-    shared : what other plans have prepared, optional
     """
-    assert node.op is not None
-    keywords = dict(node.attributes)
-    if node.op.counts_outputs:
-        keywords["outputs"] = len(node.outputs)
-    if node.op.prepare is not None:
-        known = tuple(constants.get(name, VARYING) if name else None for name in node.inputs)
-        prepared = (shared or Prepared()).make(node, known, options, keywords)
-        if prepared is not None:
-            return prepared  # type: ignore[no-any-return]
-    return partial(node.op.function, **keywords) if keywords else node.op.function
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self.options = dict(options)
+        self._prepared: dict[Any, tuple[list[Any], Callable[..., Any] | None]] = {}
+
+    def bind(self, node: Node, constants: Mapping[str, Array]) -> Callable[..., Any]:
+        """The function of the node's inputs: with its attributes, prepared where that is possible.
+
+        Parameters
+        ----------
+        constants : arrays by name
+            Inputs that are among them are the same in each call.
+        """
+        assert node.op is not None
+        keywords = dict(node.attributes)
+        if node.op.counts_outputs:
+            keywords["outputs"] = len(node.outputs)
+        if node.op.prepare is not None:
+            known = [constants.get(name, VARYING) if name else None for name in node.inputs]
+            key = (id(node.op), node.outputs, tuple(map(id, known)))
+            if key not in self._prepared:
+                prepared = node.op.prepare(known, self.options, **keywords)
+                self._prepared[key] = known, prepared  # `known`, so that no other gets its ids
+            function = self._prepared[key][1]
+            if function is not None:
+                return function
+        return partial(node.op.function, **keywords) if keywords else node.op.function
 
 
 def guard(node: Node, values: Sequence[Array | None]) -> None:

@@ -64,7 +64,7 @@ class _Recorder:
         self.plan = plan
         self.calls: list[Call] = []
         self.values: list[Any] = plan.start(inputs)
-        self.constant = [i >= plan.arity and v is not None for i, v in enumerate(self.values)]
+        self.constant = plan.constant()
         self.inputs = list(inputs)
         self.bytes = 0
 
@@ -73,21 +73,17 @@ class _Recorder:
         operator = step.node.op
         if operator is None:
             return False
-        varying = [i for i, place in enumerate(step.inputs) if not self._constant(place)]
+        varying = [i for i, place in enumerate(step.inputs) if not self.constant[place]]
         if any(i in operator.shaped_by for i in varying):
             return False
-        given = [self.values[place] if place >= 0 else None for place in step.inputs]
+        given = [self.values[place] for place in step.inputs]
         made = self._lay(step, given)
         if made is None:
             made = self._keep(step, given, varying)
         for place, array in zip(step.outputs, made, strict=False):
-            if place >= 0:
-                self.values[place] = array
-                self.bytes += array.nbytes
+            self.values[place] = array
+            self.bytes += array.nbytes
         return self.bytes <= MOST_BYTES
-
-    def _constant(self, place: int) -> bool:
-        return place < 0 or self.constant[place]
 
     def _lay(self, step: Step, given: list[Any]) -> tuple[Array, ...] | None:
         """What the operator itself knows of buffers."""

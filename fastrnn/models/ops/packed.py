@@ -74,29 +74,46 @@ def backwards(T: int, lengths: Array) -> Array:
     return np.where(steps < lengths, lengths - 1 - steps, steps)
 
 
+def oddity(kind: str, weights: Weights, attributes: Attributes) -> str:
+    """Why torch has no such cell, in words; "" where it has."""
+    directions = weights.w.shape[0]
+    wanted = [[*cells.DEFAULTS[kind] * directions]]
+    wanted += [["relu"] * directions] if kind == "RNN" else []
+    if _activations(kind, weights, attributes) not in wanted:
+        return f"has the activations {', '.join(attributes.activations or ())[:200]}"
+    if attributes.clip:
+        return f"has clip={attributes.clip}"
+    if attributes.input_forget:
+        return "has input_forget=1"
+    if weights.w.dtype not in (np.float32, np.float64):
+        return f"is of {weights.w.dtype}"
+    return "" if weights.w.shape[2] else "has no inputs"
+
+
+def cell_options(kind: str, attributes: Attributes) -> dict[str, Any]:
+    """What torch's tensors do not say of a layer, and a node's attributes do."""
+    if kind == "GRU":
+        return {"reset_after": bool(attributes.linear_before_reset)}
+    if kind == "RNN":
+        named = attributes.activations or cells.DEFAULTS[kind]
+        return {"nonlinearity": named[0].lower()}
+    return {}
+
+
+def _activations(kind: str, weights: Weights, attributes: Attributes) -> list[str]:
+    default = cells.DEFAULTS[kind] * weights.w.shape[0]
+    return [name.lower() for name in attributes.activations or default]
+
+
 def pack(
     kind: str, weights: Weights, attributes: Attributes, options: Mapping[str, Any]
 ) -> Packed | None:
     """The layer of a node's weights; None where torch has no such cell."""
-    w, directions = weights.w, weights.w.shape[0]
-    named = [name.lower() for name in attributes.activations or cells.DEFAULTS[kind] * directions]
-    wanted = [list(cells.DEFAULTS[kind] * directions)]
-    wanted += [["relu"] * directions] if kind == "RNN" else []
-    if (
-        named not in wanted
-        or attributes.clip
-        or attributes.input_forget
-        or w.dtype not in (np.float32, np.float64)
-        or not w.shape[2]
-    ):
+    if oddity(kind, weights, attributes):
         return None
-    more: dict[str, Any] = {}
-    if kind == "GRU":
-        more["reset_after"] = bool(attributes.linear_before_reset)
-    if kind == "RNN":
-        more["nonlinearity"] = named[0]
-    named_weights = state_dict(kind, weights)
-    layer = LAYERS[kind].from_state_dict(named_weights, dtype=w.dtype, **more, **options)
+    more = cell_options(kind, attributes)
+    named = state_dict(kind, weights)
+    layer = LAYERS[kind].from_state_dict(named, dtype=weights.w.dtype, **more, **options)
     return Packed(layer, attributes.direction == "reverse")
 
 

@@ -32,6 +32,7 @@ setup(
         extension("core"),
         extension("stepper"),
         extension("pool", "slots.c"),
+        extension("product"),
         extension("blas", "gates.c"),
         extension("simd", "simd_dispatch.c", "cpu.c", "team.c", *(f"simd_{isa}.c" for isa in ISAS)),
     ],

@@ -23,7 +23,7 @@ except ModuleNotFoundError as error:
         "the installed package, or install it in place with: pip install -e ."
     ) from None
 
-from fastrnn.errors import FormatError, PoolFullError, StateError
+from fastrnn.errors import BusyError, FormatError, PoolFullError, StateError
 from fastrnn.formats import read
 from fastrnn.layers import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from fastrnn.loading import load, load_model
@@ -48,6 +48,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "BusyError",
     "FormatError",
     "GRUCell",
     "LSTMCell",

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import contents
+from fastrnn.formats import contents, is_onnx
 from fastrnn.layers import LAYERS
 from fastrnn.layers.options import LayerOptions, takes_options
 from fastrnn.layers.weights import common_dtype, infer_config, resolve_prefix, stack_parameters
-from fastrnn.models import Model
+from fastrnn.models import Model, load_layer
 
 if TYPE_CHECKING:
     from fastrnn.layers.options import Unpack
@@ -24,11 +24,12 @@ def load(path: str | os.PathLike[str], prefix: str = "", **options: Unpack[Layer
     Parameters
     ----------
     path : str or path
-        .pt/.pth (torch.save, of any age, or torch.jit.save), .safetensors or .npz. Nothing in it is
-        executed.
+        .pt/.pth (torch.save, of any age, or torch.jit.save), .safetensors, .npz or .onnx. Nothing
+        in it is executed.
     prefix : str
         Which stack, such as "encoder.lstm"; the end of its full name is enough if no other stack
-        ends so. May be left out if the file has one stack.
+        ends so. May be left out if the file has one stack. In an .onnx file: the name of a node, of
+        the scope of the nodes that are a stack ("/encoder/lstm"), or of one of its tensors.
     {options}
 
     Returns
@@ -47,6 +48,8 @@ def load(path: str | os.PathLike[str], prefix: str = "", **options: Unpack[Layer
             f"load: path is {type(path).__name__}, expected a str or path; weights in memory "
             "go to LSTM.from_state_dict and its like"
         )
+    if is_onnx(path):
+        return load_layer(path, prefix, options)
     read = contents(path)
     weights, name = read.weights, os.fspath(path)
     try:
@@ -70,6 +73,7 @@ def load_model(
     path: str | os.PathLike[str],
     *,
     fixed: Mapping[str, Any] | None = None,
+    states: Mapping[str, str] | None = None,
     engine: str = "auto",
     isa: str | None = None,
     threads: int = 1,
@@ -83,6 +87,9 @@ def load_model(
         its folder or below it.
     fixed : mapping of str to array, optional
         Inputs that are the same in every call, such as {"sr": 16000}. They are inputs no more.
+    states : mapping of str to str, optional
+        Inputs that are states -> the outputs that are the same states after a call. None: found by
+        name and shape, where that is unambiguous.
     engine, isa, threads
         How recurrent layers compute, as in `load`; a layer's dtype is the file's.
 
@@ -97,4 +104,4 @@ def load_model(
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"load_model: path is {type(path).__name__}, expected a str or path")
     options = {"engine": engine, "isa": isa, "threads": threads}
-    return Model.from_file(path, dict(fixed or {}), options)
+    return Model.from_file(path, dict(fixed or {}), options, states)

@@ -63,10 +63,30 @@ struct fr_layer {
     size_t packed_bytes;        /* what one step of one row reads: the packed weights */
 };
 
-/* What an engine hands to core.pyx, in a PyCapsule named FR_ENGINE_CAPSULE. */
+/* A linear layer: y = w x + bias, float32. */
+typedef struct {
+    size_t depth;           /* K >= 1 */
+    size_t units;           /* N >= 1 */
+    size_t threads;         /* as in fr_params */
+    const float *w;         /* (N, K) */
+    const float *bias;      /* (N), or NULL for zeros */
+} fr_product_params;
+
+/* Its packed weights: immutable, as a layer. */
+typedef struct fr_product fr_product;
+struct fr_product {
+    size_t (*scratch_bytes)(const fr_product *product, size_t rows);
+    /* y (rows, N) of x (rows, K), whose rows begin x_stride floats apart and may overlap. Scratch is aligned to 64. */
+    void (*run)(const fr_product *product, const float *x, size_t x_stride, size_t rows, float *y, void *scratch);
+    void (*destroy)(fr_product *product);
+    size_t packed_bytes;
+};
+
+/* What an engine hands to core.pyx and product.pyx, in a PyCapsule named FR_ENGINE_CAPSULE. Packing copies the weights. */
 typedef struct {
     const char *name;
-    fr_layer *(*pack)(const fr_params *params);  /* copies the weights; NULL: out of memory, or not this dtype */
+    fr_layer *(*pack)(const fr_params *params);     /* NULL: out of memory, or not this dtype */
+    fr_product *(*pack_product)(const fr_product_params *params);   /* NULL: out of memory. SIMD engine only. */
 } fr_engine;
 
 #define FR_ENGINE_CAPSULE "fastrnn.engine"

@@ -42,7 +42,19 @@ cdef extern from "engine.h":
         void (*run)(const fr_layer *, const fr_run *) noexcept nogil
         void (*destroy)(fr_layer *) noexcept nogil
         size_t packed_bytes
+    ctypedef struct fr_product_params:
+        size_t depth
+        size_t units
+        size_t threads
+        const float *w
+        const float *bias
+    ctypedef struct fr_product:
+        size_t (*scratch_bytes)(const fr_product *, size_t) noexcept nogil
+        void (*run)(const fr_product *, const float *, size_t, size_t, float *, void *) noexcept nogil
+        void (*destroy)(fr_product *) noexcept nogil
+        size_t packed_bytes
     ctypedef struct fr_engine:
         const char *name
         fr_layer *(*pack)(const fr_params *) noexcept nogil
+        fr_product *(*pack_product)(const fr_product_params *) noexcept nogil
     const char *FR_ENGINE_CAPSULE

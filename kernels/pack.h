@@ -3,7 +3,7 @@
  * A matrix maps rows of `depth` floats to `gates` sums for each of `units` outputs. Its columns are
  * cut into panels of PANEL = 2 vectors, each stored along the depth:
  *
- *     w (panels, 1 + depth, PANEL)        row 0 of a panel is the bias, where its sums start
+ *     w (panels, 1 + depth, PANEL)        row 0 of a panel is the bias
  *
  * A block is up to 4 panels, one after another: every gate of the same units (4 x 1 for LSTM, 3 x 1
  * for GRU, 2 x 2, 1 x 4), so that the cell can be computed as soon as a block's sums are there.
@@ -18,6 +18,7 @@
 #define ALIGNMENT 64    /* bytes; a cache line, and the widest vector */
 #define PANEL (2 * VEC_WIDTH)
 #define BLOCK_PANELS 4
+#define BLOCK_VECTORS (2 * BLOCK_PANELS)
 
 typedef struct {
     size_t depth, units, gates;
@@ -28,6 +29,14 @@ typedef struct {
 } matrix;
 
 static size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
+static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
+/* The larger size of n cut into as few parts of at most `most` as can be, all as even as can be. */
+static size_t even_part(size_t n, size_t most)
+{
+    size_t parts = (n + most - 1) / most;
+    return (n + parts - 1) / parts;
+}
 
 /* The first unit of a block. */
 static size_t block_unit(const matrix *m, size_t block) { return block * m->span * PANEL; }
@@ -44,6 +53,9 @@ static size_t block_width(const matrix *m, size_t block) { return round_up(m->ga
 
 /* Floats in one panel. */
 static size_t panel_floats(const matrix *m) { return (1 + m->depth) * PANEL; }
+
+/* Where vector j of a block stands among its panels' floats. */
+INLINE size_t vector_at(size_t j, size_t gap) { return j / 2 * gap + j % 2 * VEC_WIDTH; }
 
 static const float *block_weights(const matrix *m, size_t block)
 {

@@ -23,6 +23,7 @@ import operator
 import numpy as np
 
 from fastrnn._kernels.core import as_array
+from fastrnn.errors import BusyError
 
 np.import_array()
 
@@ -65,7 +66,7 @@ cdef class Pool:
     """States of streams through a unidirectional stack.
 
     Any number of threads may use it at once, for different streams; a call that meets another on
-    one of its streams raises RuntimeError, and has then changed nothing.
+    one of its streams raises BusyError, and has then changed nothing.
 
     Parameters
     ----------
@@ -295,7 +296,7 @@ cdef class Pool:
         if result == FR_POOL_TWICE:
             raise ValueError(f"{self.name}: ids has stream {id} twice")
         if result == FR_POOL_BUSY:
-            raise RuntimeError(f"{self.name}: stream {id} is in use by another thread")
+            raise BusyError(f"{self.name}: stream {id} is in use by another thread")
         raise LookupError(f"{self.name}: no stream {id}: it was closed, or never opened here")
 
     cdef void fill(self, fr_run *run, fr_workspace *w, size_t steps, size_t n, void *x,

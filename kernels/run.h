@@ -35,15 +35,6 @@ typedef struct {
 #define THREAD_WORK 250000
 #endif
 
-static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
-
-/* The larger size of n cut into as few parts of at most `most` as can be, all as even as can be. */
-static size_t even_part(size_t n, size_t most)
-{
-    size_t parts = (n + most - 1) / most;
-    return (n + parts - 1) / parts;
-}
-
 /* Scratch is handed out from the front; with base NULL it is only counted. */
 typedef struct {
     float *base;

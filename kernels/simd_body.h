@@ -8,6 +8,7 @@
 #include "cells.h"
 #include "layer.h"
 #include "run.h"
+#include "product.h"
 #include "probe.h"
 
 fr_layer *ISA(fr_simd_pack)(const fr_params *params)

@@ -18,6 +18,7 @@ from stack cimport fr_aligned_alloc, fr_stack, fr_stack_run, fr_stack_scratch_by
 import numpy as np
 
 from fastrnn._kernels.core import as_array
+from fastrnn.errors import BusyError
 
 np.import_array()
 
@@ -30,7 +31,7 @@ cdef extern from "claim.h" nogil:
 cdef class Stepper:
     """State and scratch of B streams through a unidirectional stack.
 
-    Belongs to one thread at a time: a call that meets another in progress raises RuntimeError.
+    Belongs to one thread at a time: a call that meets another in progress raises BusyError.
 
     Parameters
     ----------
@@ -170,7 +171,7 @@ cdef class Stepper:
     cdef int claim(self) except -1:
         """Take the stream for one call, which ends in fr_release."""
         if not fr_claim(&self.busy):
-            raise RuntimeError(f"{self.name}: in use by another thread")
+            raise BusyError(f"{self.name}: in use by another thread")
         return 0
 
     cdef tuple shape(self, Py_ssize_t width):

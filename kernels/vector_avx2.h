@@ -2,7 +2,9 @@
 #include <immintrin.h>
 
 #define VEC_WIDTH 8
-#define TILE_ROWS 6     /* 6 rows x 2 vectors = 12 sums, 2 weights, 1 broadcast: 15 of 16 registers */
+#define TILE_ROWS 6
+/* of 16 registers: 8 + 1 + 1, 12 + 2 + 1, 12 + 3 + 1, 8 + 2 + 1, 10 + 2 + 1, 12 + 2 + 1 */
+#define TILES(row) row(1, 8, 8) row(2, 6, 6) row(3, 4, 4) row(4, 2, 2) row(5, 2, 2) row(6, 2, 2)
 
 typedef __m256 vec;
 

@@ -4,6 +4,8 @@
 #define VEC_WIDTH 16
 /* Registers would do for 12 rows, but rows 4 KiB apart (I or H a multiple of 1024) share one set of L1, of 8 lines. */
 #define TILE_ROWS 6
+/* Of 32 registers at most 16 are sums; four rows of weights that are far come faster as two panels side by side. */
+#define TILES(row) row(1, 8, 8) row(2, 6, 6) row(3, 4, 4) row(4, 2, 4) row(5, 2, 2) row(6, 2, 2)
 
 typedef __m512 vec;
 

@@ -1,10 +1,16 @@
 /* Vector operations: GCC/clang vector extensions, 4 floats, any CPU. This file is the specification;
  * another instruction set differs only where it fuses: v_fma and v_fnma round once there, twice here.
  *
- * An instruction set provides VEC_WIDTH, TILE_ROWS, `vec` and the operations below. */
+ * An instruction set provides VEC_WIDTH, TILE_ROWS, TILES, `vec` and the operations below.
+ *
+ * TILES has a row for each number of rows up to TILE_ROWS: (rows, most vectors at once, most where the weights come
+ * from memory). A tile holds rows * vectors sums, and the fewer of rows and vectors as operands, and one of the others;
+ * where they do not fit into the registers it spills, which tests/test_tile_spills.py finds. */
 
 #define VEC_WIDTH 4
-#define TILE_ROWS 4     /* 4 rows x 2 vectors = 8 sums, 2 weights, 1 broadcast, 1 product: 12 of 16 registers */
+#define TILE_ROWS 4
+/* of 16 registers one is the product: 8 + 1 + 1, 8 + 2 + 1, 6 + 2 + 1, 8 + 2 + 1 */
+#define TILES(row) row(1, 8, 8) row(2, 4, 4) row(3, 2, 2) row(4, 2, 2)
 
 typedef float vec __attribute__((vector_size(16), may_alias));
 typedef unsigned vec_bits __attribute__((vector_size(16)));

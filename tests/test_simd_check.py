@@ -7,7 +7,6 @@ batch sizes, rows, cuts of time and poisoned batch-mates.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -32,13 +31,6 @@ BUILDS = {
     "threads": (["-O1", "-g", "-fsanitize=thread", "-DTHREAD_WORK=1", "-DFAR_BYTES=1"], 3),
     "far": (["-O3", "-DFAR_BYTES=1"], 30),
 }
-
-
-@pytest.fixture(scope="module", params=["gcc", "clang"])
-def compiler(request: pytest.FixtureRequest) -> str:
-    if shutil.which(request.param) is None:
-        pytest.skip(f"no {request.param}")
-    return request.param
 
 
 @pytest.fixture(scope="module", params=BUILDS)

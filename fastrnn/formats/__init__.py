@@ -22,7 +22,7 @@ from fastrnn.formats.source import Source, open_regular, shown
 from fastrnn.formats.writing import SUFFIXES, write
 from fastrnn.formats.ziparchive import ZipArchive
 
-__all__ = ["SUFFIXES", "Contents", "contents", "read", "write"]
+__all__ = ["SUFFIXES", "Contents", "contents", "is_onnx", "read", "write"]
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -56,6 +56,12 @@ def contents(path: str | os.PathLike[str]) -> Contents:
         except FormatError as error:
             raise FormatError(f"{name}: {error}") from None
     return found
+
+
+def is_onnx(path: str | os.PathLike[str]) -> bool:
+    """Whether the file starts as an ONNX model does. Raises OSError if it cannot be opened."""
+    with open_regular(os.fspath(path)) as file:
+        return onnx.looks_like(file.read(guess.HEAD))
 
 
 def _contents(source: Source) -> Contents:

@@ -39,7 +39,6 @@ _MARKS = (
     (0, b"PK\5\6", f"is an empty zip archive, {_EXPECTED}"),
 )
 _WEB_PAGE = re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE)
-_ONNX = re.compile(rb"\x08[\x01-\x20][\x12\x1a\x22\x28\x32\x3a\x42]")
 
 HEAD = 512
 
@@ -53,8 +52,6 @@ def describe(head: bytes) -> str:
             return words
     if _WEB_PAGE.match(head):
         return "is a web page, not the file itself: the download went wrong"
-    if _ONNX.match(head):
-        return f"seems to be an ONNX model, {_EXPECTED}"
     if _is_text(head):
         return f"is plain text, {_EXPECTED}"
     return f"starts with {shown(head[:8])}, {_EXPECTED}"

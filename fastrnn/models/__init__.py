@@ -4,6 +4,7 @@ graph.py       operators applied to named values, checked once; functions.py: ca
 fold.py        what depends on constants alone is computed at load
 plan.py        a flat list of steps; step.py: a node made into something to call
 model.py       Model: what users call; inputs.py: checks of what they give
+stacks.py      the recurrent nodes of a graph as layers
 ops/           the operators, plain functions in a table
 
 From a file to an answer: `formats.onnx.read` gives plain data; `graph.build` checks it and finds
@@ -14,5 +15,6 @@ function of its inputs (`step.bind`: the operator with its attributes, or what t
 """
 
 from fastrnn.models.model import Model
+from fastrnn.models.stacks import load_layer
 
-__all__ = ["Model"]
+__all__ = ["Model", "load_layer"]

@@ -17,7 +17,7 @@ from fastrnn.errors import FormatError
 from fastrnn.models.graph import Branch, Graph, Node
 from fastrnn.models.ops.room import RoomError, room
 from fastrnn.models.ops.table import Array
-from fastrnn.models.step import FAULTS, bind, guard
+from fastrnn.models.step import FAULTS, Binder, guard
 
 _ALIASES = {"Identity", "Dropout"}
 _READS_SHAPE = {"Shape", "Size"}
@@ -53,6 +53,7 @@ def fold(
         constants={name: array for name, array in folder.constants.items() if name in needed},
         inputs=tuple(value for value in graph.inputs if value.name not in fixed),
         outputs=outputs,
+        data_decides=bool(folder.varying),
     )
 
 
@@ -114,7 +115,7 @@ class _Folder:
         try:
             with room(min(self.budget.left, self.work)), np.errstate(all="ignore"):
                 guard(node, values)
-                made = bind(node, {}, {})(*values)
+                made = Binder({}).bind(node, {})(*values)
         except RoomError:
             return False
         except FAULTS as error:
@@ -129,6 +130,7 @@ class _Folder:
         self.work -= total
         for name, array in zip(node.outputs, arrays, strict=False):
             if name:
+                array.flags.writeable = False
                 self.constants[name] = array
         return True
 

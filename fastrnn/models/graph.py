@@ -52,7 +52,10 @@ class Graph:
     """Nodes in an order in which they can run.
 
     inputs: what a caller gives. outputs: the file's name of each output -> the value it is.
-    constants: arrays by name; `tensors` are those still in the file, made when first needed.
+    constants: arrays by name, which nobody may write to.
+    declared: what the file says of inputs and outputs.
+    unused: tensors that nothing refers to. ignored: what else is of no account, in words.
+    data_decides: whether the shapes of values may depend on more than the inputs' shapes.
     """
 
     nodes: tuple[Node, ...]
@@ -62,6 +65,7 @@ class Graph:
     declared: Mapping[str, onnx.Value]
     budget: Budget
     unused: tuple[str, ...] = ()
+    data_decides: bool = True
     ignored: tuple[str, ...] = field(default=())
 
 
@@ -138,6 +142,7 @@ class _Checker:
                 array = tensor.array()
             except FormatError as error:
                 raise FormatError(f"tensor {shown(name)} {error}") from None
+            array.flags.writeable = False
             self.constants[self._define(name, scope, "a tensor")] = array
 
     def _define(self, name: str, scope: _Scope, what: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
@@ -14,13 +16,21 @@ import numpy.typing as npt
 from fastrnn.errors import FormatError
 from fastrnn.formats import onnx
 from fastrnn.formats.source import shown
+from fastrnn.models.batch import find_batch
+from fastrnn.models.fingerprint import graph_fingerprint
 from fastrnn.models.fold import fold
 from fastrnn.models.graph import Graph, build
 from fastrnn.models.inputs import Signature, element_dtype
 from fastrnn.models.ops.table import Array
 from fastrnn.models.plan import Plan
+from fastrnn.models.pool import ModelPool
+from fastrnn.models.recurrence import Recurrence
+from fastrnn.models.states import candidates, described, find_states
+from fastrnn.models.step import Binder
+from fastrnn.models.stream import ModelStream
 
-_PLANS = 16  # for so many different shapes of inputs a model keeps a plan
+SINGLE = " (a batch of 1 is written into the file: rows are stepped one by one)"
+_SHAPES = 16  # of inputs for which a model keeps what they decide
 
 
 class Model:
@@ -30,26 +40,38 @@ class Model:
     """
 
     def __init__(
-        self, graph: Graph, fixed: Mapping[str, Any], options: Mapping[str, Any], name: str
+        self,
+        graph: Graph,
+        fixed: Mapping[str, Any],
+        options: Mapping[str, Any],
+        name: str,
+        states: Mapping[str, str] | None = None,
     ) -> None:
         self._name = name
-        self._options = dict(options)
+        self._source = graph
+        self._binder = Binder(options)
         self._fixed = _fixed(graph, fixed)
         self._graph = fold(graph, self._fixed)
         self._signature = Signature(self._graph)
-        self._plan = Plan(self._graph, self._options)
+        self._plan = Plan.of(self._graph, self._binder)
         self._by_shape = _depends_on_shapes(self._graph)
-        self._plans: OrderedDict[Any, Plan] = OrderedDict()
+        self._runs: OrderedDict[Any, Callable[[list[Array]], list[Array]]] = OrderedDict()
+        self._lock = Lock()
+        self._states = find_states(self.inputs, self.outputs, states)
 
     @classmethod
     def from_file(
-        cls, path: str | os.PathLike[str], fixed: Mapping[str, Any], options: Mapping[str, Any]
+        cls,
+        path: str | os.PathLike[str],
+        fixed: Mapping[str, Any],
+        options: Mapping[str, Any],
+        states: Mapping[str, str] | None = None,
     ) -> Model:
         """Read, check and fold the file `path`; raises as `fastrnn.load_model`."""
         name = os.fspath(path)
         model = onnx.read(path)
         try:
-            return cls(build(model), fixed, options, name)
+            return cls(build(model), fixed, options, name, states)
         except FormatError as error:
             raise FormatError(f"{name}: {error}") from None
 
@@ -62,6 +84,66 @@ class Model:
     def outputs(self) -> Mapping[str, onnx.Value]:
         """Each output's element type and shape, as far as the file says, in its order."""
         return MappingProxyType(self._signature.outputs)
+
+    @property
+    def states(self) -> Mapping[str, str]:
+        """The inputs that are states -> the outputs that are the same states after a call."""
+        return MappingProxyType(self._states)
+
+    def stream(self, batch: int | None = None, *, initial_state: Any = None) -> ModelStream:
+        """Open `batch` streams that are stepped together; None: one, without a batch axis.
+
+        Parameters
+        ----------
+        initial_state : array, or dict of arrays by the states' names, optional
+            What the streams begin with and `reset` goes back to; zeros if None. In the file's
+            shape, as `ModelStream.state` has it.
+
+        Raises
+        ------
+        ValueError
+            The model has no states that were found, or one whose shape the file leaves open.
+        """
+        return ModelStream(self._recurrence, batch, initial_state)
+
+    def pool(self, capacity: int, grow: bool = False) -> ModelPool:
+        """Make a pool of streams that come and go one by one and are stepped in any subset.
+
+        Parameters
+        ----------
+        capacity : int
+            Streams that there is room for. Their states are allocated now.
+        grow : bool
+            Whether opening one more doubles the room; otherwise it raises PoolFullError.
+
+        Raises
+        ------
+        ValueError
+            As `stream`; or for another capacity than 1 to 2**31 - 1.
+        """
+        return ModelPool(self._recurrence, capacity, grow, self._digest)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, of what the model computes: nodes, tensors, what is fixed.
+
+        Equal whatever engine, ISA or threads it has; saved states carry it.
+        """
+        return self._digest().hex()
+
+    def _digest(self) -> bytes:
+        return graph_fingerprint(self._source, self._fixed, repr(sorted(self._states.items())))
+
+    @cached_property
+    def _recurrence(self) -> Recurrence:
+        if not self._states:
+            may = ", ".join(candidates(self.inputs, self.outputs))
+            raise ValueError(
+                f"{self._name}: has no states that are found by name; say which with load_model's "
+                f"states={{input: output}}{f', such as {may}' if may else ''}"
+            )
+        batch = find_batch(self.inputs, self.outputs, self._states, self._plan.run)
+        return Recurrence(self._graph, self._binder, self._states, batch)
 
     def __call__(self, /, *args: npt.ArrayLike, **named: npt.ArrayLike) -> Any:
         """Run the graph.
@@ -88,17 +170,21 @@ class Model:
         return dict(zip(self._graph.outputs, made, strict=True))
 
     def _run(self, values: list[Array]) -> list[Array]:
-        if not self._by_shape:
-            return self._plan.run(values)
+        """The outputs; what depends on the inputs' shapes alone is computed once for each."""
         key = tuple(value.shape for value in values)
-        plan = self._plans.get(key)
-        if plan is not None:
-            return plan.run(values)
+        run = self._runs.get(key)
+        if run is not None:
+            return run(values)
         shapes: dict[str, tuple[int, ...]] = {}
         made = self._plan.run(values, shapes)
-        self._plans[key] = Plan(fold(self._graph, shapes=shapes), self._options)
-        while len(self._plans) > _PLANS:
-            self._plans.popitem(last=False)
+        graph, plan = self._graph, self._plan
+        if self._by_shape:
+            graph = fold(graph, shapes=shapes)
+            plan = Plan.of(graph, self._binder)
+        with self._lock:
+            self._runs[key] = plan.run if graph.data_decides else plan.rerun
+            while len(self._runs) > _SHAPES:
+                self._runs.popitem(last=False)
         return made
 
     def __repr__(self) -> str:
@@ -108,6 +194,9 @@ class Model:
             lines += [f"    {name}: {_described(value)}" for name, value in values.items()]
         for name, array in self._fixed.items():
             lines.append(f"  fixed: {name} = {array.tolist() if array.size == 1 else array.shape}")
+        if self._states:
+            single = self._recurrence.batch.single
+            lines.append(f"  states: {described(self._states)}{SINGLE if single else ''}")
         layers = self._plan.layers()
         if layers:
             lines.append("  in the kernels:")

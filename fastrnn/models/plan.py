@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,19 +10,20 @@ import numpy as np
 
 from fastrnn.errors import FormatError
 from fastrnn.models.fold import reads
-from fastrnn.models.graph import Branch, Graph, Node
+from fastrnn.models.graph import Graph, Node
 from fastrnn.models.ops.room import resize, room
 from fastrnn.models.ops.table import Array
-from fastrnn.models.step import FAULTS, bind, guard
+from fastrnn.models.step import FAULTS, Binder, guard
 
 ROOM_BYTES = 1 << 30
 ROOM_FACTOR = 256
+_NONE, _BIN = 0, 1  # the places of inputs that are left out, and of outputs that nobody wants
 
 
 @dataclass(frozen=True)
 class Step:
-    """One node: what to call with the values of `inputs` (None for -1), where results go (nowhere
-    for -1), and which values nobody needs afterwards.
+    """One node: what to call with the values at `inputs`, where its results go, and which values
+    nobody needs afterwards.
     """
 
     node: Node
@@ -33,84 +34,86 @@ class Step:
 
 
 class Plan:
-    """The steps of a folded graph.
+    """Nodes in order, bound to functions.
 
     A run holds at most ROOM_BYTES and ROOM_FACTOR times its inputs' and constants' bytes at a time
     in values between; what asks for more raises ValueError, which names the node.
     """
 
-    def __init__(self, graph: Graph, options: Mapping[str, Any]) -> None:
-        self.graph = graph
-        names = [value.name for value in graph.inputs]
-        self._build(graph.nodes, names, graph.outputs.values(), graph.constants, options)
-
-    @classmethod
-    def of_branch(
-        cls, branch: Branch, captured: Sequence[str], graph: Graph, options: Mapping[str, Any]
-    ) -> Plan:
-        """The plan of one side of an If, whose inputs are what it reads from outside."""
-        plan = cls.__new__(cls)
-        plan.graph = graph
-        plan._build(branch.nodes, captured, branch.outputs, graph.constants, options)
-        return plan
-
-    def _build(
+    def __init__(
         self,
-        nodes: Sequence[Node],
-        inputs: Sequence[str],
-        outputs: Any,
+        nodes: Iterable[Node],
+        inputs: Iterable[str],
+        outputs: Iterable[str],
         constants: Mapping[str, Array],
-        options: Mapping[str, Any],
+        binder: Binder,
     ) -> None:
-        self._options = options
+        self._binder, self._constants = binder, constants
+        self.inputs, outputs, nodes = tuple(inputs), tuple(outputs), tuple(nodes)
         self._places: dict[str, int] = {}
-        self._start: list[Array | None] = []
-        self._own = {name: array for name, array in constants.items() if name not in inputs}
-        for name in inputs:
+        self._start: list[Array | None] = [None, None]
+        self._names = ["", ""]
+        for name in self.inputs:
             self._place(name)
-        self.arity = len(self._start)
-        last: dict[str, int] = {}
-        for number, node in enumerate(nodes):
-            last.update(dict.fromkeys(reads(node), number))
-            last.update({name: number for name in node.outputs if name and name not in last})
-        kept = set(outputs)
-        freed: list[list[str]] = [[] for _ in nodes]
-        for name, number in last.items():
-            if name not in kept and name not in self._own:
-                freed[number].append(name)
+        self._first, self._after = 2, len(self._start)
+        freed = self._last_uses(nodes, {*outputs, *constants})
         self.steps = [self._step(node, free) for node, free in zip(nodes, freed, strict=True)]
         self.results = [self._place(name) for name in outputs]
-        self._names = list(self._places)
-        self.weight = sum(array.nbytes for array in self._start if array is not None)
+        self._shared = {id(array) for array in self._start}
+        self._weight = sum(array.nbytes for array in self._start if array is not None)
+
+    @classmethod
+    def of(cls, graph: Graph, binder: Binder) -> Plan:
+        """The plan of a folded graph."""
+        inputs = (value.name for value in graph.inputs)
+        return cls(graph.nodes, inputs, graph.outputs.values(), graph.constants, binder)
 
     def _place(self, name: str) -> int:
         if name not in self._places:
             self._places[name] = len(self._start)
-            self._start.append(self._own.get(name))
+            self._start.append(self._constants.get(name) if name not in self.inputs else None)
+            self._names.append(name)
         return self._places[name]
 
+    def _last_uses(self, nodes: Sequence[Node], kept: set[str]) -> list[list[str]]:
+        """For each node the values that nobody needs after it."""
+        last: dict[str, int] = {}
+        for number, node in enumerate(nodes):
+            last.update(dict.fromkeys(node.outputs, number))
+            last.update(dict.fromkeys(reads(node), number))
+        freed: list[list[str]] = [[] for _ in nodes]
+        for name, number in last.items():
+            if name and name not in kept:
+                freed[number].append(name)
+        return freed
+
     def _step(self, node: Node, freed: list[str]) -> Step:
-        if node.branches is None:
-            names: Sequence[str] = node.inputs
-            try:
-                function = bind(node, self._own, self._options)
-            except FAULTS as error:
-                raise FormatError(f"{node}: {error}") from None
-        else:
-            names, function = self._either(node)
+        names: Sequence[str] = node.inputs
+        try:
+            if node.branches is None:
+                function = self._binder.bind(node, self._constants)
+            else:
+                names, function = self._either(node)
+        except FAULTS as error:
+            raise (
+                error if isinstance(error, FormatError) else FormatError(f"{node}: {error}")
+            ) from None
         return Step(
             node,
             function,
-            tuple(self._place(name) if name else -1 for name in names),
-            tuple(self._place(name) if name else -1 for name in node.outputs),
+            tuple(self._place(name) if name else _NONE for name in names),
+            tuple(self._place(name) if name else _BIN for name in node.outputs),
             tuple(self._place(name) for name in freed),
         )
 
     def _either(self, node: Node) -> tuple[list[str], Callable[..., Any]]:
         """An If whose condition is known only when it runs."""
         assert node.branches is not None
-        captured = sorted(reads(replace(node, inputs=())) - self._own.keys())
-        plans = [Plan.of_branch(b, captured, self.graph, self._options) for b in node.branches]
+        captured = sorted(reads(replace(node, inputs=())) - self._constants.keys())
+        plans = [
+            Plan(branch.nodes, captured, branch.outputs, self._constants, self._binder)
+            for branch in node.branches
+        ]
 
         def choose(condition: Array, *values: Array, left: float, shapes: Any) -> Any:
             if np.size(condition) != 1:
@@ -120,67 +123,103 @@ class Plan:
 
         return [node.inputs[0], *captured], choose
 
+    def start(self, inputs: Sequence[Array]) -> list[Any]:
+        """The values at all places as they are before the first step: inputs and constants."""
+        values: list[Any] = self._start.copy()
+        values[self._first : self._after] = inputs
+        return values
+
+    def constant(self) -> list[bool]:
+        """Of each place, whether its value is the same in every run."""
+        kept = [self._names[i] in self._constants or i == _NONE for i in range(len(self._start))]
+        kept[self._first : self._after] = [False] * len(self.inputs)
+        return kept
+
     def run(self, inputs: Sequence[Array], shapes: dict[str, Any] | None = None) -> list[Array]:
-        """The outputs for `inputs`, in the graph's order.
+        """The outputs for `inputs`: arrays of their own, in the graph's order.
 
         Parameters
         ----------
         inputs : arrays of the graph's inputs
         shapes : dict, optional
-            Filled with the shape of every value.
+            Filled with the shape of every value, as far as the run comes.
 
         Raises
         ------
         ValueError
             A node cannot be computed, or would take more memory than a run may; it is named.
         """
-        allowed = ROOM_BYTES + ROOM_FACTOR * (self.weight + sum(x.nbytes for x in inputs))
+        allowed = ROOM_BYTES + ROOM_FACTOR * (self._weight + sum(x.nbytes for x in inputs))
         with room(allowed), np.errstate(all="ignore"):
-            return list(self.steps_over(inputs, allowed, shapes))
+            return self._owned(self.steps_over(inputs, allowed, shapes), inputs)
 
     def steps_over(
-        self,
-        inputs: Sequence[Array],
-        left: float,
-        shapes: dict[str, Any] | None = None,
+        self, inputs: Sequence[Array], left: float, shapes: dict[str, Any] | None = None
     ) -> tuple[Array, ...]:
         """Run the steps in a room of `left` bytes; otherwise as `run`."""
-        values = self._start.copy()
-        values[: self.arity] = inputs
+        values = self.start(inputs)
+        if shapes is not None:
+            shapes.update(zip(self.inputs, map(np.shape, inputs), strict=True))
         step: Step | None = None
         try:
             for step in self.steps:
-                given = [values[i] if i >= 0 else None for i in step.inputs]
+                given = [values[place] for place in step.inputs]
                 guard(step.node, given)
                 if step.node.branches is None:
                     made = step.function(*given)
                 else:
                     made = step.function(*given, left=left, shapes=shapes)
-                for place, value in zip(
-                    step.outputs, made if type(made) is tuple else (made,), strict=False
-                ):
-                    if place >= 0:
-                        values[place] = value
-                        left -= value.nbytes
-                for place in step.freed:
-                    if place >= self.arity:
-                        left += getattr(values[place], "nbytes", 0)
+                made = made if type(made) is tuple else (made,)
+                for place, value in zip(step.outputs, made, strict=False):
+                    values[place] = value
+                    left -= value.nbytes if place != _BIN else 0
                     if shapes is not None:
-                        self._note(place, values[place], shapes)
+                        shapes[self._names[place]] = value.shape
+                for place in step.freed:
+                    if place >= self._after:
+                        left += values[place].nbytes  # type: ignore[union-attr]
                     values[place] = None
                 resize(left)
         except FAULTS as error:
+            if isinstance(error, ValueError) and str(error).startswith("node "):
+                raise  # by a node in a branch of this one
             raise ValueError(f"{step and step.node}: {error}") from error
-        if shapes is not None:
-            for place, value in enumerate(values):
-                self._note(place, value, shapes)
-        return tuple(np.asarray(values[place]) for place in self.results)
+        return tuple(values[place] for place in self.results)  # type: ignore[misc]
+
+    def rerun(self, inputs: Sequence[Array]) -> list[Array]:
+        """As `run`, of inputs of shapes that it was run with before, and no If: what it takes is
+        known to fit.
+        """
+        values = self.start(inputs)
+        step: Step | None = None
+        try:
+            with np.errstate(all="ignore"):
+                for step in self.steps:
+                    made = step.function(*[values[place] for place in step.inputs])
+                    if type(made) is tuple:
+                        for place, value in zip(step.outputs, made, strict=False):
+                            values[place] = value
+                    else:
+                        values[step.outputs[0]] = made
+                    for place in step.freed:
+                        values[place] = None
+        except FAULTS as error:
+            raise ValueError(f"{step and step.node}: {error}") from error
+        return self._owned([values[place] for place in self.results], inputs)
+
+    def _owned(self, outputs: Iterable[Any], inputs: Sequence[Array]) -> list[Array]:
+        """The outputs in C order, copied where they are the caller's arrays, constants or views."""
+        others = {*self._shared, *map(id, inputs)}
+        owned = []
+        for value in outputs:
+            array = np.asarray(value)
+            if not array.flags.owndata or not array.flags.c_contiguous or id(array) in others:
+                array = np.array(array, order="C")
+            others.add(id(array))  # one value may be two outputs
+            owned.append(array)
+        return owned
 
     def layers(self) -> list[Any]:
         """The recurrent layers that run in the kernels, in order."""
         packed = (getattr(step.function, "packed", None) for step in self.steps)
         return [one.layer for one in packed if one is not None]
-
-    def _note(self, place: int, value: Any, shapes: dict[str, Any]) -> None:
-        if value is not None:
-            shapes[self._names[place]] = np.shape(value)

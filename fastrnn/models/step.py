@@ -16,27 +16,39 @@ from fastrnn.models.ops.table import VARYING, Array
 FAULTS = (ValueError, TypeError, IndexError, KeyError, AttributeError, ArithmeticError, MemoryError)
 
 
-def bind(
-    node: Node, constants: Mapping[str, Array], options: Mapping[str, Any]
-) -> Callable[..., Any]:
-    """The function of the node's inputs: with its attributes, prepared where that is possible.
+class Binder:
+    """Makes nodes callable; what it prepared of a node's constants it keeps for other plans of the
+    same graph.
 
-    Parameters
-    ----------
-    constants : arrays by name
-        Inputs that are among them are the same in each call.
     options : how recurrent layers compute: engine, isa, threads
     """
-    assert node.op is not None
-    keywords = dict(node.attributes)
-    if node.op.counts_outputs:
-        keywords["outputs"] = len(node.outputs)
-    if node.op.prepare is not None:
-        known = tuple(constants.get(name, VARYING) if name else None for name in node.inputs)
-        prepared = node.op.prepare(known, dict(options), **keywords)
-        if prepared is not None:
-            return prepared  # type: ignore[no-any-return]
-    return partial(node.op.function, **keywords) if keywords else node.op.function
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self.options = dict(options)
+        self._prepared: dict[Any, tuple[list[Any], Callable[..., Any] | None]] = {}
+
+    def bind(self, node: Node, constants: Mapping[str, Array]) -> Callable[..., Any]:
+        """The function of the node's inputs: with its attributes, prepared where that is possible.
+
+        Parameters
+        ----------
+        constants : arrays by name
+            Inputs that are among them are the same in each call.
+        """
+        assert node.op is not None
+        keywords = dict(node.attributes)
+        if node.op.counts_outputs:
+            keywords["outputs"] = len(node.outputs)
+        if node.op.prepare is not None:
+            known = [constants.get(name, VARYING) if name else None for name in node.inputs]
+            key = (id(node.op), node.outputs, tuple(map(id, known)))
+            if key not in self._prepared:
+                prepared = node.op.prepare(known, self.options, **keywords)
+                self._prepared[key] = known, prepared  # `known`, so that no other gets its ids
+            function = self._prepared[key][1]
+            if function is not None:
+                return function
+        return partial(node.op.function, **keywords) if keywords else node.op.function
 
 
 def guard(node: Node, values: Sequence[Array | None]) -> None:

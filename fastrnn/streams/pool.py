@@ -14,6 +14,7 @@ from fastrnn._kernels.pool import Pool
 from fastrnn.errors import PoolFullError
 from fastrnn.sequences import batch_major, row_order, state_pair, time_major
 from fastrnn.streams.states import load_state, save_state
+from fastrnn.streams.turns import in_turn
 
 Array = npt.NDArray[Any]
 Ids = Sequence[int] | npt.NDArray[np.integer[Any]]
@@ -26,9 +27,9 @@ class StreamPool:
 
     A stream is known by the id that `open` returned; no id is ever used again for another. Any
     number of threads may use a pool at once: calls for different streams run side by side, and a
-    call that meets another on one of its streams raises RuntimeError and changes nothing. Whatever
-    raises leaves every state as it was. In the child of a fork, streams that another thread was
-    stepping stay in use.
+    call that meets another on one of its streams raises BusyError and changes nothing, or waits for
+    its end if it may (`wait=True`). Whatever raises leaves every state as it was. In the child of a
+    fork, streams that another thread was stepping stay in use.
 
     A stream gives exactly what it gives alone, bit for bit (on the SIMD engine).
 
@@ -95,8 +96,8 @@ class StreamPool:
             )
         return id
 
-    def close(self, id: int) -> None:
-        """Close a stream; its id will never again be a stream.
+    def close(self, id: int, *, wait: bool = False) -> None:
+        """Close a stream; its id will never again be a stream. Waits as `step`.
 
         Raises
         ------
@@ -104,12 +105,14 @@ class StreamPool:
             If `id` is no open stream.
         TypeError
             If it is no integer.
-        RuntimeError
+        BusyError
             If another thread is using it.
         """
-        self._pool.close(id)
+        in_turn(wait, self._pool.close, id)
 
-    def step(self, ids: Ids, x: npt.ArrayLike, out: Array | None = None) -> Array:
+    def step(
+        self, ids: Ids, x: npt.ArrayLike, out: Array | None = None, *, wait: bool = False
+    ) -> Array:
         """Advance the streams `ids` by one time step.
 
         Parameters
@@ -122,6 +125,8 @@ class StreamPool:
         out : array (n, P) of the layer's dtype, C-contiguous, optional
             Where to put the result; then a call that converts neither ids nor x allocates nothing.
             May be x itself.
+        wait : bool
+            Whether to wait while another thread is using one of them.
 
         Returns
         -------
@@ -134,13 +139,21 @@ class StreamPool:
             If an id is no open stream.
         ValueError, TypeError
             For an id that is there twice, or a shape or type that does not fit.
-        RuntimeError
+        BusyError
             If another thread is using one of them.
         """
-        result: Array = self._pool.step(ids, x, out)
+        step = self._pool.step
+        result: Array = in_turn(True, step, ids, x, out) if wait else step(ids, x, out)
         return result
 
-    def run(self, ids: Ids, x: npt.ArrayLike, lengths: npt.ArrayLike | None = None) -> Array:
+    def run(
+        self,
+        ids: Ids,
+        x: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        wait: bool = False,
+    ) -> Array:
         """Advance each of the streams `ids` by its own number of time steps.
 
         Parameters
@@ -149,6 +162,7 @@ class StreamPool:
         x : array (T, n, I), or (n, T, I) if the layer is batch_first
         lengths : int array (n,), optional
             Steps of each stream, 0 to T. None: T for all.
+        wait : as in `step`
 
         Returns
         -------
@@ -169,7 +183,7 @@ class StreamPool:
         if self._batch_first:
             array = time_major(array)
         if lengths is None:
-            y = self._pool.run(ids, array)
+            y = in_turn(wait, self._pool.run, ids, array)
         else:
             steps, n, _ = array.shape
             order, rows = row_order(lengths, steps, n, self._name, least=0)
@@ -177,36 +191,36 @@ class StreamPool:
             if len(ids) != n:
                 raise ValueError(f"{self._name}: {len(ids)} ids for the {n} rows of x")
             ordered = [ids[i] for i in order]
-            y = self._pool.run(ordered, np.ascontiguousarray(array[:, order]), rows)
-            y = y[:, np.argsort(order)]
+            ordered_x = np.ascontiguousarray(array[:, order])
+            y = in_turn(wait, self._pool.run, ordered, ordered_x, rows)[:, np.argsort(order)]
         return batch_major(y) if self._batch_first else y
 
-    def reset(self, ids: Ids) -> None:
-        """Zero the states of the streams `ids`. Raises as `step`."""
-        self._pool.reset(ids)
+    def reset(self, ids: Ids, *, wait: bool = False) -> None:
+        """Zero the states of the streams `ids`. Waits and raises as `step`."""
+        in_turn(wait, self._pool.reset, ids)
 
-    def get_state(self, ids: Ids) -> Any:
+    def get_state(self, ids: Ids, *, wait: bool = False) -> Any:
         """Copies of the states of the streams `ids`: LSTM (h, c), else h; h (L, n, P), c (L, n, H).
 
-        As a layer's hx. Raises as `step`.
+        As a layer's hx. Waits and raises as `step`.
         """
-        h, c = self._pool.get_state(ids)
+        h, c = in_turn(wait, self._pool.get_state, ids)
         return h if c is None else (h, c)
 
-    def set_state(self, ids: Ids, state: Any) -> None:
-        """Copy in states as `get_state` returns them. Raises as `step`."""
+    def set_state(self, ids: Ids, state: Any, *, wait: bool = False) -> None:
+        """Copy in states as `get_state` returns them. Waits and raises as `step`."""
+        h, c = state, None
         if self._pool.stack.has_cell_state:
-            self._pool.set_state(ids, *state_pair(state, f"{self._name}: state", "(h, c)"))
-        else:
-            self._pool.set_state(ids, state, None)
+            h, c = state_pair(state, f"{self._name}: state", "(h, c)")
+        in_turn(wait, self._pool.set_state, ids, h, c)
 
-    def save(self, id: int) -> bytes:
+    def save(self, id: int, *, wait: bool = False) -> bytes:
         """Return the state of stream `id` as bytes that `load` takes, here or on another machine.
 
         They carry the fingerprint of the model (`layer.fingerprint`) and a checksum, and stay
-        loadable in later versions. Raises as `step`.
+        loadable in later versions. Waits and raises as `step`.
         """
-        h, c = self._pool.get_state([id])
+        h, c = in_turn(wait, self._pool.get_state, [id])
         return save_state(self._fingerprint, h[:, 0], None if c is None else c[:, 0])
 
     def load(self, data: bytes) -> int:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from fastrnn._kernels.core import Stack, as_array
 from fastrnn._kernels.stepper import Stepper
 from fastrnn.sequences import batch_major, state_pair, time_major
+from fastrnn.streams.turns import in_turn
 
 Array = npt.NDArray[Any]
 
@@ -17,8 +18,9 @@ Array = npt.NDArray[Any]
 class Stream:
     """B streams through a unidirectional layer, stepped together; made by `layer.stream(batch)`.
 
-    Belongs to one thread at a time: a call that meets another in progress raises RuntimeError. In
-    the child of a fork, a stream that another thread was stepping stays in use.
+    Belongs to one thread at a time: a call that meets another in progress raises BusyError, or
+    waits for its end if it may (`wait=True`). In the child of a fork, a stream that another thread
+    was stepping stays in use.
     Shapes: B rows, I input_size, H hidden_size, L num_layers, P = proj_size where there is one,
     else H. A stream made without `batch` is one row, and its arrays have no B.
     """
@@ -35,7 +37,7 @@ class Stream:
         self._batch_first = batch_first
         self.batch = batch
 
-    def step(self, x: npt.ArrayLike, out: Array | None = None) -> Array:
+    def step(self, x: npt.ArrayLike, out: Array | None = None, *, wait: bool = False) -> Array:
         """Advance every row by one time step.
 
         Parameters
@@ -44,6 +46,8 @@ class Stream:
             Taken as it is if it is a C-contiguous array of the layer's dtype, else converted.
         out : array (B, P) of the layer's dtype, C-contiguous, optional
             Where to put the result; then the call allocates nothing. May be x itself.
+        wait : bool
+            Whether to wait while another thread is in a call.
 
         Returns
         -------
@@ -54,30 +58,35 @@ class Stream:
         ------
         ValueError, TypeError
             For a shape or type that does not fit; the state is as before.
-        RuntimeError
+        BusyError
             If another thread is in a call.
         """
-        result: Array = self._stepper.step(x, out)
+        step = self._stepper.step
+        result: Array = in_turn(True, step, x, out) if wait else step(x, out)
         return result
 
-    def run(self, x: npt.ArrayLike) -> Array:
+    def run(self, x: npt.ArrayLike, *, wait: bool = False) -> Array:
         """Advance by T steps, as T calls of `step` do: x (T, B, I) to y (T, B, P).
 
-        (B, T, ...) if the layer is batch_first. T may be 0. Raises as `step`.
+        (B, T, ...) if the layer is batch_first. T may be 0. Waits and raises as `step`.
         """
         if self.batch is None or not self._batch_first:
-            return self._stepper.run(x)
+            y: Array = in_turn(wait, self._stepper.run, x)
+            return y
         array = as_array(x, self._stepper.stack.dtype, f"{self._name}: x")
         if array.ndim != 3:
             raise ValueError(
                 f"{self._name}: x has {array.ndim} dimensions, expected (B, T, I) "
                 f"(x.shape={array.shape})"
             )
-        return batch_major(self._stepper.run(time_major(array)))
+        return batch_major(in_turn(wait, self._stepper.run, time_major(array)))
 
-    def reset(self, rows: npt.ArrayLike | None = None) -> None:
-        """Zero the state of all rows, or of `rows`: an index, a sequence of them or a bool mask."""
-        self._stepper.reset(rows)
+    def reset(self, rows: npt.ArrayLike | None = None, *, wait: bool = False) -> None:
+        """Zero the state of all rows, or of `rows`: an index, a sequence of them or a bool mask.
+
+        Waits and raises as `step`.
+        """
+        in_turn(wait, self._stepper.reset, rows)
 
     @property
     def state(self) -> Any:

@@ -12,6 +12,8 @@ The `onnx` package weighs 31 MB, which is why this is a reader of our own.
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
 
 from fastrnn.errors import FormatError
 from fastrnn.formats.inventory import Contents
@@ -27,6 +29,9 @@ from fastrnn.formats.onnx.model import (
 )
 from fastrnn.formats.onnx.tensors import Tensor
 from fastrnn.formats.source import Source, open_regular
+
+# The IR version, and then a producer, domain, model version, text, graph or opset.
+_HEAD = re.compile(rb"\x08[\x01-\x7f][\x12\x1a\x22\x28\x32\x3a\x42]")
 
 __all__ = [
     "Function",
@@ -65,17 +70,43 @@ def model(source: Source) -> Model:
     """As `read`, of an open file."""
     folder = tensors.Folder(os.path.dirname(os.fspath(source.file.name)) or ".", source.budget)
     source.budget.take(source.size)
-    return reader.read(memoryview(source.at(0, source.size)), folder, source.budget)
+    data = memoryview(source.at(0, source.size))
+    try:
+        return reader.read(data, folder, source.budget)
+    except FormatError as error:
+        raise FormatError(f"as an ONNX model: {error}") from None
 
 
 def looks_like(head: bytes) -> bool:
     """Whether a file that starts with `head` can be one: writers put the IR version first."""
-    return len(head) > 2 and head[0] == 0x08 and 0 < head[1] < 0x80 and head[2] & 7 in (0, 2)
+    return _HEAD.match(head) is not None
 
 
 def contents(source: Source) -> Contents:
-    """Every initializer of the graph; those of types that NumPy has not are skipped."""
+    """The graph's tensors: initializers, and constants of floating-point numbers with axes.
+
+    Those of types that NumPy has not are skipped. A name that two branches have is told apart by
+    "~1" and so on.
+    """
     found = Contents("onnx")
-    for name, tensor in model(source).graph.initializers.items():
-        found.add(name, tensor.widened, source.budget)
+    for name, tensor in _tensors(model(source).graph):
+        own, count = name, 1
+        while own in found.weights or own in found.skipped:
+            own, count = f"{name}~{count}", count + 1
+        found.add(own, tensor.widened, source.budget)
     return found
+
+
+def _tensors(graph: Graph) -> Iterator[tuple[str, Tensor]]:
+    """The names and tensors of a graph and its subgraphs."""
+    yield from graph.initializers.items()
+    for node in graph.nodes:
+        for value in node.attributes.values():
+            if isinstance(value, Graph):
+                yield from _tensors(value)
+            elif (
+                isinstance(value, Tensor)
+                and (value.shape and "float" in value.element)
+                and (node.op == "Constant" and node.outputs)
+            ):
+                yield node.outputs[0], value

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fastrnn.models.ops.elementwise import erf
+from fastrnn.models.ops.laying import Calls, do
 from fastrnn.models.ops.reduce import add_last, restore
-from fastrnn.models.ops.table import Array, op
+from fastrnn.models.ops.table import Array, lays, op
 
 
 @op("Relu", 6, kind="pointwise")
@@ -26,6 +28,27 @@ def sigmoid(x: Array, *, out: Array | None = None) -> Array:
     y = np.exp(y, out=out)
     y = np.add(y, one, out=out)
     return np.divide(one, y, out=out)
+
+
+@lays(relu)
+def lay_relu(calls: Calls, x: Array) -> tuple[Array]:
+    """As `table.lays` says."""
+    zero = np.zeros((), x.dtype)
+    y = np.maximum(x, zero)
+    calls.append((partial(np.maximum, out=y), (x, zero)))
+    return (y,)
+
+
+@lays(sigmoid)
+def lay_sigmoid(calls: Calls, x: Array) -> tuple[Array]:
+    """As `table.lays` says."""
+    one = np.ones((), x.dtype)
+    y = np.empty_like(x)
+    do(calls, np.negative, x, y)
+    do(calls, np.exp, y, y)
+    do(calls, np.add, y, one, y)
+    do(calls, np.divide, one, y, y)
+    return (y,)
 
 
 @op("LeakyRelu", 6, kind="pointwise")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastrnn.models.ops.laying import Calls, contiguous, copy
 from fastrnn.models.ops.product import Product
 from fastrnn.models.ops.room import claim
 from fastrnn.models.ops.table import Array, are_constant, op, prepares
@@ -52,12 +53,46 @@ def prepare_conv(
         return None
     check_kernel(weight, kernel_shape)
     products = _products(weight, bias, group, options)
+    return Convolution(products, group, (strides, dilations, pads, auto_pad))
 
-    def convolve(x: Array, weight: Array, bias: Array | None = None) -> Array:
-        windows = lay(x.shape[2:], weight.shape[2:], strides, dilations, pads, auto_pad)
-        return _convolve(x, weight, group, windows, products)
 
-    return convolve
+class Convolution:
+    """A convolution with packed weights."""
+
+    def __init__(self, products: list[Product], group: int, placing: tuple[Any, ...]) -> None:
+        self.products, self.group, self.placing = products, group, placing
+
+    def __call__(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
+        """As `conv`."""
+        windows = lay(x.shape[2:], weight.shape[2:], *self.placing)
+        return _convolve(x, weight, self.group, windows, self.products)
+
+    def lay(self, calls: Calls, x: Array, weight: Array, bias: Array | None = None) -> tuple[Array]:
+        """As `table.lays` says."""
+        windows = lay(x.shape[2:], weight.shape[2:], *self.placing)
+        channels, batch, kernel = weight.shape[1], x.shape[0], weight.shape[2:]
+        last = np.moveaxis(x, 1, -1)  # (B, ..., C)
+        lengths = [sum(n) for n in zip(x.shape[2:], windows.before, windows.after, strict=True)]
+        if last.shape[1:-1] != tuple(lengths):
+            padded = np.zeros((batch, *lengths, x.shape[1]), x.dtype)
+            inner = tuple(
+                slice(low, low + n) for low, n in zip(windows.before, x.shape[2:], strict=True)
+            )
+            copy(calls, padded[(slice(None), *inner)], last)
+            last = padded
+        view = np.moveaxis(windows.over(np.moveaxis(last, -1, 1)), 1, -1)
+        count = weight.shape[0] // self.group
+        made = np.empty((batch, *windows.steps, weight.shape[0]), x.dtype)
+        for i, product in enumerate(self.products):
+            part = view[..., i * channels : (i + 1) * channels]
+            if math.prod(kernel) == 1:
+                part = part.reshape(batch, *windows.steps, channels)
+            rows = contiguous(calls, part).reshape(batch, *windows.steps, -1)
+            if self.group == 1:
+                product.lay(calls, rows, made)
+            else:
+                copy(calls, made[..., i * count : (i + 1) * count], product.lay(calls, rows))
+        return (np.moveaxis(made, -1, 1),)
 
 
 def check_kernel(weight: Array, kernel_shape: Sequence[int] | None) -> None:

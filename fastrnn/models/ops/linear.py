@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastrnn.models.ops.laying import Calls, contiguous
 from fastrnn.models.ops.product import Product
 from fastrnn.models.ops.room import claim
 from fastrnn.models.ops.table import Array, are_constant, op, prepares
@@ -27,12 +28,22 @@ def prepare_matmul(known: Sequence[Any], options: dict[str, Any]) -> Any:
     weight = known[1]
     if not are_constant(weight) or weight.ndim != 2 or weight.dtype.kind != "f":
         return None
-    product = Product(weight.T, None, options)
+    return Multiplication(Product(weight.T, None, options))
 
-    def multiply(x: Array, _: Array) -> Array:
-        return product(x)
 
-    return multiply
+class Multiplication:
+    """A product with constant weights on its right."""
+
+    def __init__(self, product: Product) -> None:
+        self.product = product
+
+    def __call__(self, x: Array, *_: Array | None) -> Array:
+        """As `matmul`; further inputs are in the product."""
+        return self.product(x)
+
+    def lay(self, calls: Calls, x: Array, *_: Array | None) -> tuple[Array]:
+        """As `table.lays` says."""
+        return (self.product.lay(calls, contiguous(calls, x)),)
 
 
 @op("Gemm", 7)
@@ -82,6 +93,8 @@ def prepare_gemm(
         bias = np.ascontiguousarray(np.broadcast_to(bias.reshape(-1), len(weight)))
     scaled = weight if alpha == 1 else weight * weight.dtype.type(alpha)
     product = Product(scaled, bias, options)
+    if not transA and (bias is not None or len(known) < 3 or known[2] is None):
+        return Multiplication(product)
 
     def multiply(a: Array, _: Array, c: Array | None = None) -> Array:
         y = product(a.T if transA else a)

@@ -13,6 +13,7 @@ import numpy as np
 
 from fastrnn.layers import LAYERS, RecurrentLayer
 from fastrnn.models.ops import cells
+from fastrnn.models.ops.laying import Calls, contiguous, copy, do
 from fastrnn.models.ops.recurrent import (
     Attributes,
     States,
@@ -73,29 +74,46 @@ def backwards(T: int, lengths: Array) -> Array:
     return np.where(steps < lengths, lengths - 1 - steps, steps)
 
 
+def oddity(kind: str, weights: Weights, attributes: Attributes) -> str:
+    """Why torch has no such cell, in words; "" where it has."""
+    directions = weights.w.shape[0]
+    wanted = [[*cells.DEFAULTS[kind] * directions]]
+    wanted += [["relu"] * directions] if kind == "RNN" else []
+    if _activations(kind, weights, attributes) not in wanted:
+        return f"has the activations {', '.join(attributes.activations or ())[:200]}"
+    if attributes.clip:
+        return f"has clip={attributes.clip}"
+    if attributes.input_forget:
+        return "has input_forget=1"
+    if weights.w.dtype not in (np.float32, np.float64):
+        return f"is of {weights.w.dtype}"
+    return "" if weights.w.shape[2] else "has no inputs"
+
+
+def cell_options(kind: str, attributes: Attributes) -> dict[str, Any]:
+    """What torch's tensors do not say of a layer, and a node's attributes do."""
+    if kind == "GRU":
+        return {"reset_after": bool(attributes.linear_before_reset)}
+    if kind == "RNN":
+        named = attributes.activations or cells.DEFAULTS[kind]
+        return {"nonlinearity": named[0].lower()}
+    return {}
+
+
+def _activations(kind: str, weights: Weights, attributes: Attributes) -> list[str]:
+    default = cells.DEFAULTS[kind] * weights.w.shape[0]
+    return [name.lower() for name in attributes.activations or default]
+
+
 def pack(
     kind: str, weights: Weights, attributes: Attributes, options: Mapping[str, Any]
 ) -> Packed | None:
     """The layer of a node's weights; None where torch has no such cell."""
-    w, directions = weights.w, weights.w.shape[0]
-    named = [name.lower() for name in attributes.activations or cells.DEFAULTS[kind] * directions]
-    wanted = [list(cells.DEFAULTS[kind] * directions)]
-    wanted += [["relu"] * directions] if kind == "RNN" else []
-    if (
-        named not in wanted
-        or attributes.clip
-        or attributes.input_forget
-        or w.dtype not in (np.float32, np.float64)
-        or not w.shape[2]
-    ):
+    if oddity(kind, weights, attributes):
         return None
-    more: dict[str, Any] = {}
-    if kind == "GRU":
-        more["reset_after"] = bool(attributes.linear_before_reset)
-    if kind == "RNN":
-        more["nonlinearity"] = named[0]
-    named_weights = state_dict(kind, weights)
-    layer = LAYERS[kind].from_state_dict(named_weights, dtype=w.dtype, **more, **options)
+    more = cell_options(kind, attributes)
+    named = state_dict(kind, weights)
+    layer = LAYERS[kind].from_state_dict(named, dtype=weights.w.dtype, **more, **options)
     return Packed(layer, attributes.direction == "reverse")
 
 
@@ -139,6 +157,50 @@ class InLayer:
         """As the operator; w, r and bias are the constants that the layer was made of."""
         states = States(lengths, h, c)
         return whole(self.kind, x, self.weights, states, self.attributes.layout, self.packed.run)
+
+    def lay(
+        self,
+        calls: Calls,
+        x: Array,
+        w: Array,
+        r: Array,
+        bias: Array | None = None,
+        lengths: Array | None = None,
+        h: Array | None = None,
+        c: Array | None = None,
+        *_: Array | None,
+    ) -> tuple[Array, ...] | None:
+        """As `table.lays` says: h and c are advanced in place."""
+        if lengths is not None or self.packed.reverse or not x.size:
+            return None
+        directions, _, H = self.weights.r.shape
+        first = self.attributes.layout
+        x = contiguous(calls, x.swapaxes(0, 1) if first else x)
+        T, B = x.shape[:2]
+        h, c = (
+            _begin(calls, state, (directions, B, H), x.dtype, first)
+            for state in (h, c if self.kind == "LSTM" else None)
+        )
+        y = np.empty((T, B, directions * H), x.dtype)
+        do(calls, self.packed.layer.stack.run, x, h, c if self.kind == "LSTM" else None, y)
+        split = y.reshape(T, B, directions, H)
+        if first:
+            made = (split.transpose(1, 0, 2, 3), h.swapaxes(0, 1), c.swapaxes(0, 1))
+        else:
+            made = (split.transpose(0, 2, 1, 3), h, c)
+        return made if self.kind == "LSTM" else made[:2]
+
+
+def _begin(
+    calls: Calls, state: Array | None, shape: tuple[int, ...], dtype: Any, first: int
+) -> Array:
+    """A buffer that begins each run as an initial state or as zeros."""
+    buffer = np.zeros(shape, dtype)
+    if state is None:
+        do(calls, buffer.fill, 0)
+    else:
+        copy(calls, buffer, state.swapaxes(0, 1) if first else state)
+    return buffer
 
 
 def _prepare(

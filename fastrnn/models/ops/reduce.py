@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from fastrnn.models.ops.table import Array, op
+from fastrnn.models.ops.laying import Calls, contiguous, do
+from fastrnn.models.ops.table import Array, lays, op
 
 
 def add_last(x: Array, axes: Sequence[int]) -> Array:
@@ -24,6 +25,17 @@ def add_last(x: Array, axes: Sequence[int]) -> Array:
     count = math.prod(x.shape[axis] for axis in chosen)
     rows = np.ascontiguousarray(moved).reshape(*shape, count)
     return np.add.reduce(rows, axis=-1, dtype=x.dtype)
+
+
+def last_sum(calls: Calls, x: Array, axes: Sequence[int]) -> Array:
+    """`add_last` into a buffer, as `table.lays` says."""
+    chosen = [axis % x.ndim for axis in axes]
+    kept = [axis for axis in range(x.ndim) if axis not in chosen]
+    rows = contiguous(calls, x.transpose(kept + sorted(chosen)))
+    rows = rows.reshape(*(x.shape[axis] for axis in kept), -1)
+    y = np.empty(rows.shape[:-1], x.dtype)
+    do(calls, np.add.reduce, rows, -1, x.dtype, y)
+    return y
 
 
 def restore(y: Array, ndim: int, axes: Sequence[int]) -> Array:
@@ -119,6 +131,15 @@ def _enter(name: str, since: int, reduction: Callable[[Array, tuple[int, ...]], 
         y = reduction(x, axes)
         return restore(y, x.ndim, axes) if keepdims else y
 
+    def lay(calls: Calls, x: Array, axes: tuple[int, ...], keepdims: int) -> tuple[Array] | None:
+        if name != "ReduceMean" or x.dtype.kind != "f" or not x.size:
+            return None
+        count = math.prod(x.shape[axis] for axis in axes)
+        y = last_sum(calls, x, axes) if count > 1 else x.squeeze(axes)
+        if count > 1:
+            do(calls, np.divide, y, np.array(count, x.dtype), y)
+        return (restore(y, x.ndim, axes) if keepdims else y,)
+
     @op(name, 1)
     def by_attribute(x: Array, *, axes: Any = None, keepdims: int = 1) -> Array:
         return reduce(x, _along(x, axes, 0), keepdims)
@@ -128,6 +149,23 @@ def _enter(name: str, since: int, reduction: Callable[[Array, tuple[int, ...]], 
         x: Array, axes: Array | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
     ) -> Array:
         return reduce(x, _along(x, axes, noop_with_empty_axes), keepdims)
+
+    @lays(by_attribute)
+    def lay_by_attribute(
+        calls: Calls, x: Array, *, axes: Any = None, keepdims: int = 1
+    ) -> tuple[Array] | None:
+        return lay(calls, x, _along(x, axes, 0), keepdims)
+
+    @lays(by_input)
+    def lay_by_input(
+        calls: Calls,
+        x: Array,
+        axes: Array | None = None,
+        *,
+        keepdims: int = 1,
+        noop_with_empty_axes: int = 0,
+    ) -> tuple[Array] | None:
+        return lay(calls, x, _along(x, axes, noop_with_empty_axes), keepdims)
 
 
 for _name, (_since, _reduction) in _REDUCTIONS.items():

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from fastrnn.models.ops.laying import Calls, copy
 from fastrnn.models.ops.room import claim
 from fastrnn.models.ops.shape import numbers
-from fastrnn.models.ops.table import Array, op
+from fastrnn.models.ops.table import Array, lays, op
 
 
 def axis_of(x: Array, axis: int) -> int:
@@ -24,6 +25,18 @@ def concat(*parts: Array, axis: int, out: Array | None = None) -> Array:
     """The parts one behind another along an axis."""
     claim((sum(part.size for part in parts),), parts[0].dtype)
     return np.concatenate(parts, axis=axis, out=out)
+
+
+@lays(concat)
+def lay_concat(calls: Calls, *parts: Array, axis: int) -> tuple[Array]:
+    """As `table.lays` says."""
+    y = concat(*parts, axis=axis)
+    start = 0
+    for part in parts:
+        at = (slice(None),) * axis_of(y, axis)
+        copy(calls, y[(*at, slice(start, start + part.shape[axis]))], part)
+        start += part.shape[axis]
+    return (y,)
 
 
 @op("Split", 2, kind="view")
@@ -181,9 +194,6 @@ def tile(x: Array, repeats: Array) -> Array:
     return np.tile(x, times)
 
 
-_MODES = {"constant": "constant", "reflect": "reflect", "edge": "edge", "wrap": "wrap"}
-
-
 @op("Pad", 2)
 def pad_2(x: Array, *, pads: Sequence[int], mode: str = "constant", value: float = 0.0) -> Array:
     """X with `pads` elements before each axis and then after each, fewer where negative."""
@@ -195,12 +205,34 @@ def pad_11(
     x: Array, pads: Any, value: Any = None, axes: Any = None, *, mode: str = "constant"
 ) -> Array:
     """X with `pads` elements before each of `axes` and then after each, fewer where negative."""
+    return lay_pad_11([], x, pads, value, axes, mode=mode)[0]
+
+
+@lays(pad_2)
+def lay_pad_2(
+    calls: Calls, x: Array, *, pads: Sequence[int], mode: str = "constant", value: float = 0.0
+) -> tuple[Array]:
+    """As `table.lays` says."""
+    return lay_pad_11(calls, x, np.array(pads), x.dtype.type(value), mode=mode)
+
+
+@lays(pad_11)
+def lay_pad_11(
+    calls: Calls,
+    x: Array,
+    pads: Any,
+    value: Any = None,
+    axes: Any = None,
+    *,
+    mode: str = "constant",
+) -> tuple[Array]:
+    """As `table.lays` says."""
     amounts = numbers(pads)
     chosen = list(range(x.ndim)) if axes is None else [axis_of(x, a) for a in numbers(axes)]
     if len(amounts) != 2 * len(chosen):
         raise ValueError(f"pads has {len(amounts)} numbers, expected {2 * len(chosen)}")
-    if mode not in _MODES:
-        raise ValueError(f"mode={mode!r}, expected one of {', '.join(_MODES)}")
+    if mode != "constant" and mode not in _BORDERS:
+        raise ValueError(f"mode={mode!r}, expected one of constant, {', '.join(_BORDERS)}")
     before, after = [0] * x.ndim, [0] * x.ndim
     for place, axis in enumerate(chosen):
         before[axis], after[axis] = amounts[place], amounts[len(chosen) + place]
@@ -210,13 +242,59 @@ def pad_11(
     )
     widths = [(max(low, 0), max(high, 0)) for low, high in zip(before, after, strict=True)]
     x = x[cut]
-    claim([n + low + high for n, (low, high) in zip(x.shape, widths, strict=True)], x.dtype)
-    if mode == "constant":
-        fill = 0 if value is None else np.asarray(value).reshape(-1)[0]
-        return np.pad(x, widths, constant_values=fill)
-    if mode == "reflect" and any(max(w) >= max(n, 1) for n, w in zip(x.shape, widths, strict=True)):
-        raise ValueError(f"reflects more than there is: pads {widths} of x.shape={x.shape}")
-    return np.pad(x, widths, mode=_MODES[mode])  # type: ignore[call-overload,no-any-return]
+    lengths = [n + low + high for n, (low, high) in zip(x.shape, widths, strict=True)]
+    claim(lengths, x.dtype)
+    fill = 0 if value is None else np.asarray(value).reshape(-1)[0]
+    y = np.full(lengths, fill if mode == "constant" else 0, x.dtype)
+    inner = tuple(slice(low, low + n) for n, (low, _) in zip(x.shape, widths, strict=True))
+    copy(calls, y[inner], x)
+    if mode != "constant":
+        for axis, (low, high) in enumerate(widths):
+            for target, source in _BORDERS[mode](low, x.shape[axis], high):
+                at = (slice(None),) * axis
+                copy(calls, y[(*at, target)], y[(*at, source)])
+    return (y,)
+
+
+def _reflection(low: int, n: int, high: int) -> Iterator[tuple[slice, slice]]:
+    """The pieces of a padded axis of low, n and high elements, and where they are copied from."""
+    if max(low, high) >= max(n, 1):
+        raise ValueError(f"reflects more than there is: {low} and {high} of {n} elements")
+    end = low + n
+    if low:
+        yield slice(0, low), slice(2 * low, low, -1)
+    if high:
+        yield (
+            slice(end, end + high),
+            slice(end - 2, end - 2 - high if end - 2 >= high else None, -1),
+        )
+
+
+def _edge(low: int, n: int, high: int) -> Iterator[tuple[slice, slice]]:
+    """As `_reflection`."""
+    if not n and (low or high):
+        raise ValueError("repeats the edge of nothing")
+    end = low + n
+    if low:
+        yield slice(0, low), slice(low, low + 1)
+    if high:
+        yield slice(end, end + high), slice(end - 1, end)
+
+
+def _wrap(low: int, n: int, high: int) -> Iterator[tuple[slice, slice]]:
+    """As `_reflection`."""
+    if not n and (low or high):
+        raise ValueError("wraps round nothing")
+    end = low + n
+    for start in range(low, 0, -n) if n else ():  # from the middle outwards
+        count = min(n, start)
+        yield slice(start - count, start), slice(start - count + n, start + n)
+    for start in range(end, end + high, n) if n else ():
+        count = min(n, end + high - start)
+        yield slice(start, start + count), slice(start - n, start - n + count)
+
+
+_BORDERS = {"reflect": _reflection, "edge": _edge, "wrap": _wrap}
 
 
 @op("Trilu", 14)

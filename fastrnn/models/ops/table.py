@@ -37,6 +37,7 @@ class Op:
     takes_out: whether the function takes `out`.
     shaped_by: the inputs whose values, beside the others' shapes, decide the outputs' shapes.
     prepare: makes, from inputs that are constant, a function that is faster than the plain one.
+    lay: gives the outputs as buffers, and the calls that fill them.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Op:
     counts_outputs: bool = False
     takes_out: bool = False
     prepare: Callable[..., Callable[..., Any] | None] | None = None
+    lay: Callable[..., tuple[Array, ...] | None] | None = None
 
 
 TABLE: dict[tuple[str, str], list[Op]] = {}  # (domain, name) -> its versions, oldest first
@@ -117,6 +119,23 @@ def prepares(function: Callable[..., Any]) -> Callable[[Function], Function]:
         for made in _BY_FUNCTION[function]:
             made.prepare = prepare
         return prepare
+
+    return enter
+
+
+def lays(function: Callable[..., Any]) -> Callable[[Function], Function]:
+    """Enter a function that lays out the operators which `function` computes.
+
+    It takes a list of calls (a function and a tuple of its arguments), the node's inputs and its
+    attributes as keywords; it returns the outputs, which hold values already, and appends the calls
+    that compute them again in place from what the inputs then hold; or None where it cannot. A
+    prepared function may have a method `lay(calls, *inputs)` that does the same.
+    """
+
+    def enter(lay: Function) -> Function:
+        for made in _BY_FUNCTION[function]:
+            made.lay = lay
+        return lay
 
     return enter
 

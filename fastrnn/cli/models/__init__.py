@@ -2,6 +2,5 @@
 
 options.py   --fix and --state; loading with them
 given.py     inputs to run a model with
-peer.py      the same file in ONNX Runtime
 inspect.py  verify.py  bench.py  trace.py
 """

@@ -100,6 +100,16 @@ def is_batch(name: int | str | None, axis: int) -> bool:
     return axis == 0 if name is None else name.lower() in BATCH_NAMES
 
 
+def time_is_open(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether the file leaves the length of an axis open that is not the batch."""
+    return any(
+        not isinstance(n, int) and not is_batch(n, axis)
+        for name, value in model.inputs.items()
+        if name not in model.states and name not in shapes
+        for axis, n in enumerate(value.shape or ())
+    )
+
+
 def described(arrays: Mapping[str, Array]) -> str:
     """Return names and shapes in a line."""
     return ", ".join(

@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from fastrnn.cli.models.given import call, described, random_inputs
 from fastrnn.cli.models.options import load
-from fastrnn.cli.models.peer import NAME, Peer, open_peer
 from fastrnn.cli.output import NO, OK, CommandError, say, say_json, say_table
 from fastrnn.formats import onnx
 from fastrnn.layers.engines import available_isas
+from fastrnn.measure.sessions import NAME, Session, open_session
 from fastrnn.models import Model, example
 from fastrnn.models.example import TOLERANCE
 
@@ -43,13 +43,12 @@ def run(args: argparse.Namespace) -> int:
     """Compare; NO if answers differ."""
     model = load(args)
     recorded = example.read(onnx.read(args.file).metadata)
-    peer, missing = open_peer(args.file, dict(args.fix))
-    found = list(_compare(args, model, recorded, peer))
+    session, missing = open_session(args.file, dict(args.fix))
+    version = session.version if session else None
+    found = list(_compare(args, model, recorded, session))
     ok = all(difference.ok for difference in found)
     if args.json:
-        say_json(
-            _as_json(args.file, recorded is not None, peer.version if peer else None, found, ok)
-        )
+        say_json(_as_json(args.file, recorded is not None, version, found, ok))
         return OK if ok else NO
     say(f"{args.file}: largest difference, as a part of the output's largest value")
     for given in dict.fromkeys(difference.given for difference in found):
@@ -65,13 +64,16 @@ def run(args: argparse.Namespace) -> int:
     say()
     if recorded is None:
         say("no example is recorded in the file (fastrnn.export records one)")
-    say(f"{NAME} {peer.version}" if peer else missing)
+    say(missing or f"{NAME} {version}")
     say(f"{'the same answers' if ok else 'different answers'} (tolerance {TOLERANCE:g})")
     return OK if ok else NO
 
 
 def _compare(
-    args: argparse.Namespace, model: Model, recorded: example.Example | None, peer: Peer | None
+    args: argparse.Namespace,
+    model: Model,
+    recorded: example.Example | None,
+    session: Session | None,
 ) -> Iterator[Difference]:
     ways = {f"simd {isa}": load(args, isa=isa) for isa in available_isas()}
     ways["blas"] = load(args, engine="blas")
@@ -92,8 +94,8 @@ def _compare(
     for title, inputs, expected in given:
         for name, way in ways.items():
             yield _difference(name, title, call(way, inputs), expected)
-        if peer is not None:
-            yield _difference(NAME, title, peer(inputs), expected)
+        if session is not None:
+            yield _difference(NAME, title, session(inputs), expected)
 
 
 def _difference(

@@ -83,7 +83,7 @@ class Draft:
         fact = self._facts[part.node.inputs[number]]
         assert fact.time is not None
         key = f"{part.node.outputs[0]}<{number}"
-        untouched = not move.new and move.left == move.held
+        untouched = not move.new and not move.trail and move.left == move.held
         pieces = []
         if move.held and not untouched:
             pieces.append(self._keep(self.before, Kept(key, fact, move.held)))

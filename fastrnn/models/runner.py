@@ -1,4 +1,4 @@
-"""`Runner`: a graph run over rows that do not touch each other, with tapes for shapes that recur."""
+"""`Runner`: a graph run over rows that do not touch each other; tapes for shapes that recur."""
 
 from __future__ import annotations
 

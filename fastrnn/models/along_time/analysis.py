@@ -132,4 +132,3 @@ def _refused(node: Node, reason: str) -> ValueError:
     source = node.source.metadata.get(_STACK) or node.source.doc
     line = source.strip().splitlines()[-1].strip()[:200] if source.strip() else ""
     return ValueError(f"{node}: does not run along time: {reason}{f' ({line})' if line else ''}")
-

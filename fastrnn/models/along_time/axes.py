@@ -91,7 +91,7 @@ def _said(graph: Graph, said: int | Mapping[str, int]) -> dict[str, int]:
     for value in graph.inputs:
         axis, rank = axes.get(value.name), len(value.shape or ())
         if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
-            raise ValueError(f"time_axis of input {value.name!r} is {axis!r}, expected an integer")
+            raise TypeError(f"time_axis of input {value.name!r} is {axis!r}, expected an integer")
         if value.shape is not None and not -rank <= axis < rank:
             raise ValueError(f"time_axis={axis}, but input {value.name!r} has {rank} axes")
         axes[value.name] = int(axis) % max(rank, 1)
@@ -142,7 +142,7 @@ def _shapes(
 
 
 def _driven(graph: Graph, base: Mapping[str, Any], other: Mapping[str, Any]) -> set[str]:
-    """What an axis drives: "time" and "batch" of recurrent nodes, "windows" and "rows" of others."""
+    """What an axis drives: "time", "batch" of recurrent nodes, "windows", "rows" of others."""
     found = set()
     for node in graph.nodes:
         if node.op is None or not node.inputs or len(base.get(node.inputs[0], ())) < 3:
@@ -171,8 +171,7 @@ def _decided(
     if given is not None:
         rest = [symbol for symbol in groups if symbol != "time_axis"]
         batch = rest[0] if rest else None
-    places = {name: axis for name, axis in groups[time]}
-    rows = {name: axis for name, axis in groups.get(batch or "", ())}
+    places, rows = dict(groups[time]), dict(groups.get(batch or "", ()))
     for value in graph.inputs:
         if value.name not in places:
             raise ValueError(

@@ -35,7 +35,7 @@ def same(seen: Seen) -> Part | Cannot:
 
 
 def kept_apart(seen: Seen, axes: set[int], what: str) -> Part | Cannot:
-    """The first input's frames one by one, unless time is among the `axes` that are taken together."""
+    """The first input's frames one by one, unless time is among `axes`, taken together."""
     times = seen.times()
     if set(times) != {0}:
         other = seen.node.inputs[next(i for i in times if i)]

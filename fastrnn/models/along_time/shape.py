@@ -34,9 +34,9 @@ def squeeze(seen: Seen) -> Part | Cannot:
     if len(seen.node.inputs) > 1 and seen.node.inputs[1] and seen.constant(1) is None:
         return Cannot("its axes are no constants")
     assert seen.node.op is not None
-    if seen.node.op.name == "Squeeze" and seen.attributes.get("axes") is None:
-        if len(seen.node.inputs) < 2 or not seen.node.inputs[1]:
-            return Cannot("it takes away time, too, where there is one frame")
+    named = seen.attributes.get("axes") is not None or any(seen.node.inputs[1:])
+    if seen.node.op.name == "Squeeze" and not named:
+        return Cannot("it takes away time, too, where there is one frame")
     return Part({0: ONE}, seen.made().time)
 
 

@@ -82,7 +82,7 @@ class Draft:
         """The frames that a part uses of an input; those that wait are kept."""
         fact = self._facts[part.node.inputs[number]]
         assert fact.time is not None
-        key = f"{part.node.outputs[0]}<{number}"
+        key = waiting(part, number, self._facts, 0).key
         untouched = not move.new and not move.trail and move.left == move.held
         pieces = []
         if move.held and not untouched:
@@ -123,7 +123,7 @@ class Draft:
         return name
 
     def finished(self, inputs: Mapping[str, int], counts: Mapping[str, int]) -> Graph:
-        """The graph: its inputs are those that have frames, and what is kept; its outputs likewise."""
+        """The graph, of whose inputs and outputs those are left that have frames; and what is kept."""
         given = [value for value in self._graph.inputs if inputs[value.name]]
         made = {
             name: self._names.get(value, value)
@@ -158,7 +158,7 @@ class Draft:
         return replace(node, outputs=tuple(f"{n}~along" if n else "" for n in node.outputs))
 
     def changed(self, node: Node, x: str, place: int, name: str, value: Array) -> Node:
-        """A node with another value of an input, or of the attribute that it was in old versions."""
+        """A node with another value of an input, or of the attribute that was in its place."""
         if name in node.attributes:
             attributes = {**node.attributes, name: tuple(int(n) for n in value)}
             return self.renamed(replace(node, inputs=(x,), attributes=attributes))
@@ -204,6 +204,11 @@ class Draft:
         while made in self._facts:
             made += "#"
         return made
+
+
+def waiting(part: Part, number: int, facts: Mapping[str, Fact], frames: int) -> Kept:
+    """Frames of an input of a part that wait."""
+    return Kept(f"{part.node.outputs[0]}<{number}", facts[part.node.inputs[number]], frames)
 
 
 def recurrent_states(part: Part, facts: Mapping[str, Fact]) -> list[Kept]:

@@ -74,6 +74,7 @@ def load_model(
     *,
     fixed: Mapping[str, Any] | None = None,
     states: Mapping[str, str] | None = None,
+    time_axis: int | Mapping[str, int] | None = None,
     engine: str = "auto",
     isa: str | None = None,
     threads: int = 1,
@@ -90,6 +91,9 @@ def load_model(
     states : mapping of str to str, optional
         Inputs that are states -> the outputs that are the same states after a call. None: found by
         name and shape, where that is unambiguous.
+    time_axis : int, or mapping of str to int, optional
+        The axis that is time in the inputs, or in each by its name. None: found by running the
+        graph.
     engine, isa, threads
         How recurrent layers compute, as in `load`; a layer's dtype is the file's.
 
@@ -104,4 +108,4 @@ def load_model(
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"load_model: path is {type(path).__name__}, expected a str or path")
     options = {"engine": engine, "isa": isa, "threads": threads}
-    return Model.from_file(path, dict(fixed or {}), options, states)
+    return Model.from_file(path, dict(fixed or {}), options, states, time_axis)

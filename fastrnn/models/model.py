@@ -16,6 +16,9 @@ import numpy.typing as npt
 from fastrnn.errors import FormatError
 from fastrnn.formats import onnx
 from fastrnn.formats.source import shown
+from fastrnn.models.along_time.pool import TimePool
+from fastrnn.models.along_time.stream import TimeStream
+from fastrnn.models.along_time.unrolled import Unrolled
 from fastrnn.models.batch import find_batch
 from fastrnn.models.fingerprint import graph_fingerprint
 from fastrnn.models.fold import fold
@@ -48,6 +51,7 @@ class Model:
         options: Mapping[str, Any],
         name: str,
         states: Mapping[str, str] | None = None,
+        time_axis: int | Mapping[str, int] | None = None,
     ) -> None:
         self._name = name
         self._source = graph
@@ -60,6 +64,12 @@ class Model:
         self._runs: OrderedDict[Any, Callable[[list[Array]], list[Array]]] = OrderedDict()
         self._lock = Lock()
         self._states = find_states(self.inputs, self.outputs, states)
+        self._time_axis = time_axis
+        if time_axis is not None and self._states:
+            raise ValueError(
+                f"load_model: time_axis={time_axis!r}, but the file has states: "
+                f"{described(self._states)}; states={{}} says that they are none"
+            )
 
     @classmethod
     def from_file(
@@ -68,12 +78,13 @@ class Model:
         fixed: Mapping[str, Any],
         options: Mapping[str, Any],
         states: Mapping[str, str] | None = None,
+        time_axis: int | Mapping[str, int] | None = None,
     ) -> Model:
         """Read, check and fold the file `path`; raises as `fastrnn.load_model`."""
         name = os.fspath(path)
         model = onnx.read(path)
         try:
-            return cls(build(model), fixed, options, name, states)
+            return cls(build(model), fixed, options, name, states, time_axis)
         except FormatError as error:
             raise FormatError(f"{name}: {error}") from None
 
@@ -107,23 +118,31 @@ class Model:
         """The tensors of the file that nothing in it reads."""
         return self._source.unused
 
-    def stream(self, batch: int | None = None, *, initial_state: Any = None) -> ModelStream:
+    def stream(
+        self, batch: int | None = None, *, initial_state: Any = None
+    ) -> ModelStream | TimeStream:
         """Open `batch` streams that are stepped together; None: one, without a batch axis.
+
+        Where the file has states they are carried, and a step is one call. Else the model is run
+        along time, frame by frame.
 
         Parameters
         ----------
-        initial_state : array, or dict of arrays by the states' names, optional
-            What the streams begin with and `reset` goes back to; zeros if None. In the file's
-            shape, as `ModelStream.state` has it.
+        initial_state : optional
+            What the streams begin with and `reset` goes back to, as their `state` has it. None:
+            states of the file are zeros.
 
         Raises
         ------
         ValueError
-            The model has no states that were found, or one whose shape the file leaves open.
+            The file leaves the shape of a state open; or a node does not run along time, which is
+            named with the reason.
         """
-        return ModelStream(self._recurrence, batch, initial_state)
+        if self._states:
+            return ModelStream(self._recurrence, batch, initial_state)
+        return TimeStream(self._unrolled, batch, initial_state)
 
-    def pool(self, capacity: int, grow: bool = False) -> ModelPool:
+    def pool(self, capacity: int, grow: bool = False) -> ModelPool | TimePool:
         """Make a pool of streams that come and go one by one and are stepped in any subset.
 
         Parameters
@@ -138,7 +157,9 @@ class Model:
         ValueError
             As `stream`; or for another capacity than 1 to 2**31 - 1.
         """
-        return ModelPool(self._recurrence, capacity, grow, self._digest)
+        if self._states:
+            return ModelPool(self._recurrence, capacity, grow, self._digest)
+        return TimePool(self._unrolled, capacity, grow, self._digest)
 
     @property
     def fingerprint(self) -> str:
@@ -149,18 +170,22 @@ class Model:
         return self._digest().hex()
 
     def _digest(self) -> bytes:
-        return graph_fingerprint(self._source, self._fixed, repr(sorted(self._states.items())))
+        more = f"{sorted(self._states.items())} {self._time_axis}"
+        return graph_fingerprint(self._source, self._fixed, more)
 
     @cached_property
     def _recurrence(self) -> Recurrence:
-        if not self._states:
-            may = ", ".join(candidates(self.inputs, self.outputs))
-            raise ValueError(
-                f"{self._name}: has no states that are found by name; say which with load_model's "
-                f"states={{input: output}}{f', such as {may}' if may else ''}"
-            )
         batch = find_batch(self.inputs, self.outputs, self._states, self._plan.run)
         return Recurrence(self._graph, self._binder, self._states, batch)
+
+    @cached_property
+    def _unrolled(self) -> Unrolled:
+        try:
+            return Unrolled(self._graph, self._binder, self._time_axis)
+        except ValueError as error:
+            may = ", ".join(candidates(self.inputs, self.outputs))
+            hint = f" (or does it have states? load_model's states= may be {may})" if may else ""
+            raise ValueError(f"{self._name}: {error}{hint}") from None
 
     def __call__(self, /, *args: npt.ArrayLike, **named: npt.ArrayLike) -> Any:
         """Run the graph.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,20 +19,13 @@ from fastrnn.streams.states import seal, unseal
 from fastrnn.streams.turns import in_turn
 
 NAME = "model pool"
+S = TypeVar("S")  # what some streams keep from call to call
 
 
-class ModelPool:
-    """The states of many streams through a model; made by `model.pool(capacity)`.
+class Pool(ABC, Generic[S]):
+    """Streams that come and go, whatever they keep: ids, states saved and loaded, growth."""
 
-    As `StreamPool`: a stream is known by the id that `open` returned, any number of threads may use
-    a pool at once, and whatever raises leaves every state as it was. A step takes and gives arrays
-    as one call of the file does, with one row for each id along the batch axis, without the inputs
-    and outputs that are states. A stream gives exactly what it gives alone, bit for bit.
-    """
-
-    def __init__(
-        self, recurrence: Recurrence, capacity: int, grow: bool, fingerprint: Callable[[], bytes]
-    ) -> None:
+    def __init__(self, capacity: int, grow: bool, fingerprint: Callable[[], bytes]) -> None:
         if (
             isinstance(capacity, bool)
             or not isinstance(capacity, (int, np.integer))
@@ -40,12 +34,33 @@ class ModelPool:
             raise ValueError(
                 f"{NAME}: capacity={capacity!r}, expected an integer, 1 to {MOST_STREAMS}"
             )
-        self._recurrence = recurrence
         self._grow = bool(grow)
-        self._intake, self._outlet = recurrence.intake(NAME), recurrence.outlet
         self._slots = Slots(NAME, int(capacity))
-        self._states = recurrence.types.zeros(int(capacity))
         self._make_fingerprint = fingerprint
+
+    @abstractmethod
+    def _fresh(self) -> S:
+        """What one stream begins with."""
+
+    @abstractmethod
+    def _get(self, slots: Array) -> S:
+        """Copies of what streams keep."""
+
+    @abstractmethod
+    def _put(self, slots: Array, state: S) -> None:
+        """Have streams keep something; of one stream, any number may have it."""
+
+    @abstractmethod
+    def _room(self, capacity: int) -> None:
+        """Make room for more streams."""
+
+    @abstractmethod
+    def _pack(self, state: S) -> bytes:
+        """What one stream keeps as bytes."""
+
+    @abstractmethod
+    def _unpack(self, content: bytes) -> S:
+        """The reverse of `_pack`; StateError."""
 
     @property
     def capacity(self) -> int:
@@ -65,35 +80,111 @@ class ModelPool:
         return id in self._slots
 
     def open(self) -> int:
-        """Open a stream, of zero state, and return its id: an int >= 0.
+        """Open a stream, at its beginning, and return its id: an int >= 0.
 
         Raises
         ------
         PoolFullError
             If `capacity` streams are open and the pool may not grow.
         """
-        return self._open(self._recurrence.types.zeros(1))
+        return self._open(self._fresh())
 
-    def _open(self, states: list[Array]) -> int:
-        """Open a stream in the states (1, ...)."""
+    def _open(self, state: S) -> int:
         while (id := self._slots.open()) is None:
             if not self._grow or self.capacity == MOST_STREAMS:
                 raise PoolFullError(
                     f"{NAME}: full, all {self.capacity} streams are open: close some, or make the "
                     "pool larger or with grow=True"
                 )
-            self._slots.grow(min(2 * self.capacity, MOST_STREAMS), self._double)
-        self._write([id], states)
+            self._slots.grow(min(2 * self.capacity, MOST_STREAMS), self._room)
+        self._write([id], state)
         return id
-
-    def _double(self) -> None:
-        more = min(self.capacity, MOST_STREAMS - self.capacity)
-        fresh = self._recurrence.types.zeros(more)
-        self._states = [np.concatenate(pair) for pair in zip(self._states, fresh, strict=True)]
 
     def close(self, id: int, *, wait: bool = False) -> None:
         """Close a stream; its id will never again be a stream. Waits and raises as `step`."""
         in_turn(wait, self._slots.close, id)
+
+    def reset(self, ids: Ids, *, wait: bool = False) -> None:
+        """Have the streams `ids` begin anew. Waits and raises as `step`."""
+        in_turn(wait, self._write, ids, self._fresh())
+
+    def _read(self, ids: Ids) -> S:
+        with self._slots.using(ids) as slots:
+            return self._get(slots)
+
+    def _write(self, ids: Ids, state: S) -> None:
+        with self._slots.using(ids) as slots:
+            self._put(slots, state)
+
+    def save(self, id: int, *, wait: bool = False) -> bytes:
+        """Return the state of stream `id` as bytes that `load` takes, here or on another machine.
+
+        They carry the fingerprint of the model and a checksum. Waits and raises as `step`.
+        """
+        return seal(self._fingerprint, self._pack(in_turn(wait, self._read, [id])))
+
+    def load(self, data: bytes) -> int:
+        """Open a stream in the state that `save` returned, and return its id.
+
+        Raises
+        ------
+        StateError
+            If `data` is damaged, or of another model.
+        TypeError
+            If it is not bytes.
+        PoolFullError
+            As `open`.
+        """
+        return self._open(self._unpack(unseal(data, self._fingerprint, NAME)))
+
+    @cached_property
+    def _fingerprint(self) -> bytes:
+        return self._make_fingerprint()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Refuse copies and pickles, which would share or lose the live states."""
+        raise TypeError(f"{NAME}: cannot be copied or pickled; save its streams: pool.save(id)")
+
+    def __repr__(self) -> str:
+        return f"<{NAME}, {len(self)} of {self.capacity} streams open>"
+
+
+class ModelPool(Pool[list[Array]]):
+    """The states of many streams through a model; made by `model.pool(capacity)`.
+
+    As `StreamPool`: a stream is known by the id that `open` returned, any number of threads may use
+    a pool at once, and whatever raises leaves every state as it was. A step takes and gives arrays
+    as one call of the file does, with one row for each id along the batch axis, without the inputs
+    and outputs that are states. A stream gives exactly what it gives alone, bit for bit.
+    """
+
+    def __init__(
+        self, recurrence: Recurrence, capacity: int, grow: bool, fingerprint: Callable[[], bytes]
+    ) -> None:
+        super().__init__(capacity, grow, fingerprint)
+        self._recurrence = recurrence
+        self._intake, self._outlet = recurrence.intake(NAME), recurrence.outlet
+        self._states = recurrence.types.zeros(self.capacity)
+
+    def _fresh(self) -> list[Array]:
+        return self._recurrence.types.zeros(1)
+
+    def _get(self, slots: Array) -> list[Array]:
+        return [state[slots] for state in self._states]
+
+    def _put(self, slots: Array, state: list[Array]) -> None:
+        for own, new in zip(self._states, state, strict=True):
+            own[slots] = new
+
+    def _room(self, capacity: int) -> None:
+        fresh = self._recurrence.types.zeros(capacity - self.capacity)
+        self._states = [np.concatenate(pair) for pair in zip(self._states, fresh, strict=True)]
+
+    def _pack(self, state: list[Array]) -> bytes:
+        return self._recurrence.types.packed(state)
+
+    def _unpack(self, content: bytes) -> list[Array]:
+        return self._recurrence.types.unpacked(content, NAME)
 
     def step(
         self,
@@ -139,10 +230,6 @@ class ModelPool:
             made = self._recurrence.advance(rows, self._states, slots, target)
         return self._outlet.answer(made, True) if out is None else out
 
-    def reset(self, ids: Ids, *, wait: bool = False) -> None:
-        """Zero the states of the streams `ids`. Waits and raises as `step`."""
-        in_turn(wait, self._write, ids, self._recurrence.types.zeros(len(ids)))
-
     def get_state(self, ids: Ids, *, wait: bool = False) -> Any:
         """Copies of the states of the streams `ids`, as `ModelStream.state` has them.
 
@@ -153,46 +240,3 @@ class ModelPool:
     def set_state(self, ids: Ids, state: Any, *, wait: bool = False) -> None:
         """Copy in states as `get_state` returns them. Waits and raises as `step`."""
         in_turn(wait, self._write, ids, self._recurrence.types.taken(state, len(ids), NAME))
-
-    def _read(self, ids: Ids) -> list[Array]:
-        with self._slots.using(ids) as slots:
-            return [state[slots] for state in self._states]
-
-    def _write(self, ids: Ids, states: list[Array]) -> None:
-        with self._slots.using(ids) as slots:
-            for own, state in zip(self._states, states, strict=True):
-                own[slots] = state
-
-    def save(self, id: int, *, wait: bool = False) -> bytes:
-        """Return the state of stream `id` as bytes that `load` takes, here or on another machine.
-
-        They carry the fingerprint of the model and a checksum. Waits and raises as `step`.
-        """
-        states = in_turn(wait, self._read, [id])
-        return seal(self._fingerprint, self._recurrence.types.packed(states))
-
-    def load(self, data: bytes) -> int:
-        """Open a stream in the state that `save` returned, and return its id.
-
-        Raises
-        ------
-        StateError
-            If `data` is damaged, or of another model.
-        TypeError
-            If it is not bytes.
-        PoolFullError
-            As `open`.
-        """
-        content = unseal(data, self._fingerprint, NAME)
-        return self._open(self._recurrence.types.unpacked(content, NAME))
-
-    @cached_property
-    def _fingerprint(self) -> bytes:
-        return self._make_fingerprint()
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        """Refuse copies and pickles, which would share or lose the live states."""
-        raise TypeError(f"{NAME}: cannot be copied or pickled; save its streams: pool.save(id)")
-
-    def __repr__(self) -> str:
-        return f"<{NAME}, {len(self)} of {self.capacity} streams open>"

@@ -19,6 +19,16 @@ from fastrnn.streams.turns import in_turn
 NAME = "model stream"
 
 
+def check_batch(batch: Any) -> None:
+    """ValueError unless `batch` is a number of rows or None."""
+    if batch is not None and (
+        isinstance(batch, bool)
+        or not isinstance(batch, (int, np.integer))
+        or not 1 <= batch < 2**31
+    ):
+        raise ValueError(f"{NAME}: batch={batch!r}, expected an integer >= 1 or None")
+
+
 class ModelStream:
     """B streams through a model, stepped together; made by `model.stream(batch)`.
 
@@ -31,12 +41,7 @@ class ModelStream:
     def __init__(
         self, recurrence: Recurrence, batch: int | None, initial_state: Any = None
     ) -> None:
-        if batch is not None and (
-            isinstance(batch, bool)
-            or not isinstance(batch, (int, np.integer))
-            or not 1 <= batch < 2**31
-        ):
-            raise ValueError(f"{NAME}: batch={batch!r}, expected an integer >= 1 or None")
+        check_batch(batch)
         self.batch = batch
         self._recurrence = recurrence
         self._intake, self._outlet = recurrence.intake(NAME), recurrence.outlet

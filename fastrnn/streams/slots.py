@@ -60,8 +60,8 @@ class Slots:
             self._ids[slot] = id
             return id
 
-    def grow(self, capacity: int, move: Callable[[], None]) -> None:
-        """Have `capacity` slots, after `move` has made room for their states.
+    def grow(self, capacity: int, move: Callable[[int], None]) -> None:
+        """Have `capacity` slots, after `move(capacity)` has made room for their states.
 
         Waits for the calls under way, and holds those that come.
         """
@@ -70,7 +70,7 @@ class Slots:
             try:
                 self._turn.wait_for(lambda: not self._busy.any())
                 if capacity > len(self._ids):  # another thread may have been faster
-                    move()
+                    move(capacity)
                     more = capacity - len(self._ids)
                     self._free[:0] = range(capacity - 1, len(self._ids) - 1, -1)
                     self._ids = np.concatenate([self._ids, np.full(more, -1, np.int64)])

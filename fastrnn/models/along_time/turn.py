@@ -123,7 +123,7 @@ class Draft:
         return name
 
     def finished(self, inputs: Mapping[str, int], counts: Mapping[str, int]) -> Graph:
-        """The graph, of whose inputs and outputs those are left that have frames; and what is kept."""
+        """The graph: of its inputs and outputs those that have frames, and what is kept."""
         given = [value for value in self._graph.inputs if inputs[value.name]]
         made = {
             name: self._names.get(value, value)
@@ -150,6 +150,7 @@ class Draft:
     def constant(self, array: Array) -> str:
         """The name of a new constant."""
         name = self._free("constant")
+        array.flags.writeable = False
         self._constants[name] = array
         return name
 

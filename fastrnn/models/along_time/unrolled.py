@@ -89,8 +89,8 @@ class Unrolled:
     def _follow(self) -> None:
         """Go through all phases: they depend on how many frames there were, and come round.
 
-        Sets `delay`, of each output the most frames that it lags; `prompt`, whether each frame in is
-        one frame out at once; and the phases, by number in the order in which they come.
+        Sets `delay`, of each output the most frames that it lags; `prompt`, whether each frame in
+        is one frame out at once; and the phases, by number in the order in which they come.
         """
         phase = schedule.start(self.analysis.parts)
         self._numbers: dict[schedule.Phase, int] = {}

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastrnn.cli.models.inspect import run as inspect_model
+from fastrnn.cli.models.options import add_options, is_onnx
 from fastrnn.cli.output import OK, plural, say, say_json, say_table, size
 from fastrnn.formats import Contents, contents
 from fastrnn.layers.weights import (
@@ -46,15 +48,22 @@ def add_parser(subparsers: Any) -> None:
         "inspect",
         help="show a file's tensors and recurrent stacks",
         description="Show what a weights file holds: tensors, the recurrent stacks that fastrnn "
-        "can load, foreign objects by name, and tensors that could not be read, with the reason.",
+        "can load, foreign objects by name, and tensors that could not be read, with the reason. "
+        "Of a whole model (.onnx): inputs, outputs, states, operators, and what runs in the "
+        "kernels.",
     )
-    parser.add_argument("file", metavar="FILE", help=".pt/.pth, TorchScript, .safetensors or .npz")
+    parser.add_argument(
+        "file", metavar="FILE", help=".pt/.pth, TorchScript, .safetensors, .npz or .onnx"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what `args.file` holds."""
+    if is_onnx(args.file):
+        return inspect_model(args)
     found = contents(args.file)
     stacks = find_stacks(found.weights, stack_prefixes(found.weights))
     if args.json:

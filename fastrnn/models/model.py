@@ -29,9 +29,11 @@ from fastrnn.models.ops.table import Array
 from fastrnn.models.plan import Plan
 from fastrnn.models.pool import ModelPool
 from fastrnn.models.recurrence import Recurrence
+from fastrnn.models.stacks import find, resolve
 from fastrnn.models.states import candidates, described, find_states
 from fastrnn.models.step import Binder
 from fastrnn.models.stream import ModelStream
+from fastrnn.models.trace import trace
 
 SINGLE = " (a batch of 1 is written into the file: rows are stepped one by one)"
 _KEPT = 8 << 20  # bytes of the values of one run; longer ones allocate as they go
@@ -102,6 +104,21 @@ class Model:
     def states(self) -> Mapping[str, str]:
         """The inputs that are states -> the outputs that are the same states after a call."""
         return MappingProxyType(self._states)
+
+    @property
+    def layers(self) -> Mapping[str, Any]:
+        """The recurrent layers that run in the kernels, by the names of their nodes."""
+        return MappingProxyType(self._plan.layers())
+
+    @property
+    def operators(self) -> Mapping[str, int]:
+        """How often a call runs each operator, once what is constant has been computed."""
+        return MappingProxyType(self._plan.operators())
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """The tensors of the file that nothing in it reads."""
+        return self._source.unused
 
     def stream(
         self, batch: int | None = None, *, initial_state: Any = None
@@ -197,6 +214,35 @@ class Model:
             return made[0]
         return dict(zip(self._graph.outputs, made, strict=True))
 
+    def trace(self, node: str, /, *args: npt.ArrayLike, **named: npt.ArrayLike) -> dict[str, Array]:
+        """Run the graph and return every gate and state of one recurrent node at every step.
+
+        Computed by the BLAS engine, whatever engine the model has.
+
+        Parameters
+        ----------
+        node : str
+            Its name, or as in `fastrnn.load` that of several which are one stack; "" if there is
+            only one.
+        args, named : arrays
+            The inputs, in the file's order or by name.
+
+        Returns
+        -------
+        dict of arrays (L, D, T, B, H)
+            As a layer's `trace`: "input", "forget", "cell", "output", "c" and "h" of an LSTM.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in calling the model; or there is no such node, or it cannot run as a layer.
+        """
+        values = self._signature.arrays(args, named)
+        shapes: dict[str, tuple[int, ...]] = {}
+        self._plan.run(values, shapes)
+        graph = fold(self._graph, shapes=shapes)
+        return trace(graph, resolve(find(graph), node), values, self._binder)
+
     def _run(self, values: list[Array]) -> list[Array]:
         """The outputs; what depends on the inputs' shapes alone is computed once for each."""
         key = tuple(value.shape for value in values)
@@ -240,7 +286,7 @@ class Model:
         layers = self._plan.layers()
         if layers:
             lines.append("  in the kernels:")
-            lines += [f"    {layer!r}" for layer in layers]
+            lines += [f"    {layer!r}" for layer in layers.values()]
         return "\n".join(lines)
 
 

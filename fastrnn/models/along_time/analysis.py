@@ -17,13 +17,17 @@ _STACK = "pkg.torch.onnx.stack_trace"  # where torch's exporter writes what made
 
 @dataclass(frozen=True)
 class Analysis:
-    """parts: of the nodes that have frames, in order. facts: of all values. still: values without
-    frames that parts read.
+    """What runs along time, and what does not.
+
+    parts: of the nodes that have frames, in order. facts: of all values.
+    still: values without frames that are the same in every call, whatever the inputs.
+    steady: nodes without frames that read inputs without time, in order.
     """
 
     parts: tuple[Part, ...]
     facts: Mapping[str, Fact]
     still: tuple[str, ...]
+    steady: tuple[Node, ...]
 
 
 def analyse(graph: Graph, facts: Mapping[str, Fact]) -> Analysis:
@@ -50,11 +54,33 @@ def analyse(graph: Graph, facts: Mapping[str, Fact]) -> Analysis:
         if answer is not _NOTHING:
             parts += _with_trim(replace(answer, node=node), known)
     _check_outputs(graph, known)
-    made = {name for part in parts for name in part.node.outputs}
+    steady = _steady(graph, known, parts)
+    nodes = [*steady, *(part.node for part in parts)]
+    made = {name for node in nodes for name in node.outputs}
     given = {value.name for value in graph.inputs}
-    read = {name for part in parts for name in part.node.inputs if name}
+    read = {name for node in nodes for name in node.inputs if name}
     still = read - made - given - graph.constants.keys()
-    return Analysis(tuple(parts), known, tuple(sorted(n for n in still if not known[n].counts)))
+    return Analysis(
+        tuple(parts), known, tuple(sorted(n for n in still if not known[n].counts)), steady
+    )
+
+
+def _steady(graph: Graph, facts: Mapping[str, Fact], parts: list[Part]) -> tuple[Node, ...]:
+    """The nodes between inputs without time and the parts that need them."""
+    along = {name for part in parts for name in part.node.outputs}
+    moved = {value.name for value in graph.inputs if facts[value.name].time is None}
+    found = []
+    for node in graph.nodes:
+        if moved & set(node.inputs) and not along & set(node.outputs):
+            moved.update(node.outputs)
+            found.append(node)
+    needed = {name for part in parts for name in part.node.inputs}
+    kept = []
+    for node in reversed(found):
+        if needed & set(node.outputs):
+            needed.update(node.inputs)
+            kept.append(node)
+    return tuple(kept[::-1])
 
 
 _NOTHING = Part({}, None)

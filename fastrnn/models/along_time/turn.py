@@ -122,9 +122,9 @@ class Draft:
         where.append(kept)
         return name
 
-    def finished(self, inputs: Mapping[str, int], counts: Mapping[str, int]) -> Graph:
-        """The graph: of its inputs and outputs those that have frames, and what is kept."""
-        given = [value for value in self._graph.inputs if inputs[value.name]]
+    def finished(self, inputs: Sequence[str], counts: Mapping[str, int]) -> Graph:
+        """The graph: some of its inputs, the outputs that have frames, and what is kept."""
+        given = [value for value in self._graph.inputs if value.name in inputs]
         made = {
             name: self._names.get(value, value)
             for name, value in self._graph.outputs.items()

@@ -74,10 +74,8 @@ class Unrolled:
         self._follow()
 
     def _noise(self, rows: int, frames: int) -> list[Array]:
-        lengths = {}
-        for name, axis in self.axes.time.items():
-            lengths[name, axis] = frames
-            batch = self.axes.batch[name]
+        lengths = {(name, axis): frames for name, axis in self.axes.time.items()}
+        for name, batch in self.axes.batch.items():
             if batch is not None:
                 lengths[name, batch] = rows
         return noise(self.graph.inputs, lengths)
@@ -145,7 +143,7 @@ class Unrolled:
     def _make(self, phase: int, frames: int, last: bool, rows: int) -> Turn:
         turned, counts, after = self._schedule(self._phases[phase], frames, last)
         facts = self.analysis.facts
-        draft = Draft(self.graph, facts, rows, self.still(rows), last)
+        draft = Draft(self.graph, facts, rows, self.still(rows), self.analysis.endless, last)
         for node in self.analysis.steady:
             draft.add(node)
         for part, one in zip(self.analysis.parts, turned, strict=True):

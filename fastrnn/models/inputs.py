@@ -33,7 +33,25 @@ class Signature:
     def __init__(self, graph: Graph) -> None:
         self.inputs = {value.name: value for value in graph.inputs}
         self.outputs = {name: graph.declared[name] for name in graph.outputs}
+        self._names = tuple(self.inputs)
         self._dtypes = {name: element_dtype(value) for name, value in self.inputs.items()}
+
+    def ready(self, args: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, list[Array]]:
+        """The shapes and the inputs where they need no conversion; otherwise None and nothing.
+
+        Shapes that a model has run before need no further check.
+        """
+        if len(args) + len(named) != len(self._names):
+            return None, []
+        if named:
+            try:
+                args = [*args, *(named[name] for name in self._names[len(args) :])]
+            except KeyError:
+                return None, []
+        for value, dtype in zip(args, self._dtypes.values(), strict=True):
+            if type(value) is not np.ndarray or value.dtype != dtype:
+                return None, []
+        return tuple([value.shape for value in args]), list(args)
 
     def arrays(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Array]:
         """The inputs in the file's order; raises as `Model` says."""

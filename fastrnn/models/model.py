@@ -20,6 +20,7 @@ from fastrnn.models.along_time.pool import TimePool
 from fastrnn.models.along_time.stream import TimeStream
 from fastrnn.models.along_time.unrolled import Unrolled
 from fastrnn.models.batch import find_batch
+from fastrnn.models.bound import Bound, Bounds
 from fastrnn.models.fingerprint import graph_fingerprint
 from fastrnn.models.fold import fold
 from fastrnn.models.graph import Graph, build
@@ -35,6 +36,7 @@ from fastrnn.models.stream import ModelStream
 from fastrnn.models.trace import trace
 
 SINGLE = " (a batch of 1 is written into the file: rows are stepped one by one)"
+_KEPT = 8 << 20  # bytes of the values of one run; longer ones allocate as they go
 _SHAPES = 16  # of inputs for which a model keeps what they decide
 
 
@@ -183,7 +185,8 @@ class Model:
         try:
             return Unrolled(self._graph, self._binder, self._time_axis)
         except ValueError as error:
-            may = ", ".join(candidates(self.inputs, self.outputs))
+            several = len(self.inputs) > 1
+            may = ", ".join(candidates(self.inputs, self.outputs)) if several else ""
             hint = f" (or does it have states? load_model's states= may be {may})" if may else ""
             raise ValueError(f"{self._name}: {error}{hint}") from None
 
@@ -205,8 +208,9 @@ class Model:
             An input is missing, unknown, or of a shape or type that does not fit; or a node cannot
             be computed from them, which is named.
         """
-        values = self._signature.arrays(args, named)
-        made = self._run(values)
+        key, values = self._signature.ready(args, named)
+        run = self._runs.get(key)
+        made = run(values) if run is not None else self._run(self._signature.arrays(args, named))
         if len(made) == 1:
             return made[0]
         return dict(zip(self._graph.outputs, made, strict=True))
@@ -253,10 +257,22 @@ class Model:
             graph = fold(graph, shapes=shapes)
             plan = Plan.of(graph, self._binder)
         with self._lock:
-            self._runs[key] = plan.run if graph.data_decides else plan.rerun
+            self._runs[key] = self._fastest(graph, plan, values)
             while len(self._runs) > _SHAPES:
                 self._runs.popitem(last=False)
         return made
+
+    def _fastest(
+        self, graph: Graph, plan: Plan, values: list[Array]
+    ) -> Callable[[list[Array]], list[Array]]:
+        """What runs inputs of these shapes fastest."""
+        if graph.data_decides:
+            return plan.run
+        names = [value.name for value in graph.inputs]
+        first = Bound(graph, dict(zip(names, values, strict=True)), self._binder)
+        if first.nbytes > _KEPT:
+            return plan.rerun
+        return Bounds(first, lambda: Bound(graph, first.inputs, self._binder))
 
     def __repr__(self) -> str:
         lines = [f"Model({os.path.basename(self._name)})"]

@@ -60,7 +60,7 @@ class Plan:
         self._first, self._after = 2, len(self._start)
         freed = self._last_uses(nodes, {*outputs, *constants})
         self.steps = [self._step(node, free) for node, free in zip(nodes, freed, strict=True)]
-        self.results = [self._place(name) for name in outputs]
+        self._results = [self._place(name) for name in outputs]
         self._shared = {id(array) for array in self._start}
         self._weight = sum(array.nbytes for array in self._start if array is not None)
 
@@ -133,12 +133,6 @@ class Plan:
         values[self._first : self._after] = inputs
         return values
 
-    def constant(self) -> list[bool]:
-        """Of each place, whether its value is the same in every run."""
-        kept = [self._names[i] in self._constants or i == _NONE for i in range(len(self._start))]
-        kept[self._first : self._after] = [False] * len(self.inputs)
-        return kept
-
     def run(self, inputs: Sequence[Array], shapes: dict[str, Any] | None = None) -> list[Array]:
         """The outputs for `inputs`: arrays of their own, in the graph's order.
 
@@ -188,7 +182,7 @@ class Plan:
             if isinstance(error, ValueError) and str(error).startswith("node "):
                 raise  # by a node in a branch of this one
             raise ValueError(f"{step and step.node}: {error}") from error
-        return tuple(values[place] for place in self.results)  # type: ignore[misc]
+        return tuple(values[place] for place in self._results)  # type: ignore[misc]
 
     def rerun(self, inputs: Sequence[Array]) -> list[Array]:
         """As `run`, of inputs of shapes that it was run with before, and no If: what it takes is
@@ -209,7 +203,7 @@ class Plan:
                         values[place] = None
         except FAULTS as error:
             raise ValueError(f"{step and step.node}: {error}") from error
-        return self._owned([values[place] for place in self.results], inputs)
+        return self._owned([values[place] for place in self._results], inputs)
 
     def _owned(self, outputs: Iterable[Any], inputs: Sequence[Array]) -> list[Array]:
         """The outputs in C order, copied where they are the caller's arrays, constants or views."""

@@ -1,4 +1,4 @@
-"""`Runner`: a graph run over rows that do not touch each other; tapes for shapes that recur."""
+"""`Runner`: a graph run over rows that do not touch each other, fast for shapes that recur."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from fastrnn.models.bound import Bound
 from fastrnn.models.fold import fold
 from fastrnn.models.graph import Graph
 from fastrnn.models.ops.table import Array
 from fastrnn.models.plan import Plan
 from fastrnn.models.step import Binder
-from fastrnn.models.tape import record
 
 MOST_ROWS = 256  # of one run; more come one piece after another
 _SHAPES = 64  # for so many different shapes runs are kept
+MOST_BYTES = 1 << 26  # of a run's arrays; what has more allocates as it goes
 _SPARE = 8  # runs of one shape that are kept for later
 
 
@@ -68,27 +69,37 @@ class Runner:
 
 
 class Run:
-    """A tape, or a plan where there can be none, and its buffers.
+    """The graph over arrays that stay where they are, or a plan where there can be none.
 
     inputs: (B, ...), to be filled before `run`. outputs: (B, ...), until the next run.
     """
 
     def __init__(self, runner: Runner, key: Any, inputs: list[Array]) -> None:
-        self.key, self.inputs = key, inputs
+        self.key = key
         self._runner = runner
-        axes = runner.axes[0]
-        self._views = [in_graph(array, axis) for array, axis in zip(inputs, axes, strict=True)]
+        views = [in_graph(array, axis) for array, axis in zip(inputs, runner.axes[0], strict=True)]
         shapes: dict[str, tuple[int, ...]] = {}
-        outputs = runner.plan.run(self._views, shapes)
+        outputs = runner.plan.run(views, shapes)
         graph = fold(runner.graph, shapes=shapes)
-        self._plan = Plan.of(graph, runner.binder)
-        self._tape = None if graph.data_decides else record(self._plan, self._views)
-        self.outputs = self._seen(self._tape.outputs if self._tape else outputs)
+        self._bound: Bound | None = None
+        self._plan = runner.plan
+        if not graph.data_decides:
+            names = [value.name for value in graph.inputs]
+            bound = Bound(graph, dict(zip(names, views, strict=True)), runner.binder)
+            if bound.nbytes <= MOST_BYTES:
+                self._bound = bound
+                views, outputs = list(bound.inputs.values()), list(bound.outputs.values())
+        self._views = views
+        self.inputs = [
+            in_front(view, axis) for view, axis in zip(views, runner.axes[0], strict=True)
+        ]
+        self.outputs = self._seen(outputs)
 
     def run(self) -> None:
-        """Compute the outputs from the inputs."""
-        if self._tape is not None:
-            self._tape.run()
+        """Compute the outputs from the inputs; raises ValueError, which names the node."""
+        if self._bound is not None:
+            with np.errstate(all="ignore"):
+                self._bound()
         else:
             self.outputs = self._seen(self._plan.run(self._views))
 

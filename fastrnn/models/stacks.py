@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -269,7 +270,7 @@ def _output_of(node: Node | None, name: str, fits: bool, layout: int) -> str:
 def probe(graph: Graph) -> dict[str, tuple[int, ...]]:
     """The shape of every value in a run over zeros, in which axes of unknown length differ.
 
-    Nothing where such a run fails.
+    As far as such a run comes: lengths may be written into a graph.
     """
     fixed = {n for value in graph.inputs for n in value.shape or () if isinstance(n, int)}
     primes = [n for n in (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47) if n not in fixed]
@@ -287,10 +288,8 @@ def probe(graph: Graph) -> dict[str, tuple[int, ...]]:
             return {}
         arrays.append(np.zeros(shape, element_dtype(value)))
     shapes: dict[str, tuple[int, ...]] = {}
-    try:
+    with suppress(ValueError):
         Plan.of(graph, Binder({})).run(arrays, shapes)
-    except ValueError:
-        return {}
     return shapes
 
 

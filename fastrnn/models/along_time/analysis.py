@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from fastrnn.models.along_time.elementwise import pointwise
 from fastrnn.models.along_time.facts import Fact
@@ -11,19 +14,28 @@ from fastrnn.models.along_time.parts import ONE, RULES, Cannot, Part, Seen
 from fastrnn.models.graph import Graph, Node
 from fastrnn.models.ops import table
 
+if TYPE_CHECKING:
+    from fastrnn.models.along_time.turn import Draft
+
 _IDENTITY = table.TABLE["", "Identity"][-1]
 _STACK = "pkg.torch.onnx.stack_trace"  # where torch's exporter writes what made a node
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """parts: of the nodes that have frames, in order. facts: of all values. still: values without
-    frames that parts read.
+    """What runs along time, and what does not.
+
+    parts: of the nodes that have frames, in order. facts: of all values.
+    still: values without frames that are the same in every call, whatever the inputs.
+    steady: nodes without frames that read inputs without time, in order.
+    endless: the parts of values that are the same in every frame.
     """
 
     parts: tuple[Part, ...]
     facts: Mapping[str, Fact]
     still: tuple[str, ...]
+    steady: tuple[Node, ...]
+    endless: Mapping[str, Part]
 
 
 def analyse(graph: Graph, facts: Mapping[str, Fact]) -> Analysis:
@@ -36,25 +48,58 @@ def analyse(graph: Graph, facts: Mapping[str, Fact]) -> Analysis:
     """
     known = dict(facts)
     parts: list[Part] = []
+    endless: dict[str, Part] = {}
     for node in graph.nodes:
         inputs = [known[name] for name in node.inputs if name]
         outputs = [known[name] for name in node.outputs if name and name in known]
         if all(fact.time is None and not fact.odd for fact in inputs):
-            reason = _made_from_counts(inputs, outputs)
-            if reason:
+            spread = _spread(node, known)
+            reason = "" if spread else _made_from_counts(inputs, outputs)
+            if spread:
+                endless[node.outputs[0]] = spread
+            elif reason:
                 raise _refused(node, reason)
             continue
         answer = _asked(Seen(node, known, graph))
         if isinstance(answer, Cannot):
             raise _refused(node, answer.reason)
-        if answer is not _NOTHING:
-            parts += _with_trim(replace(answer, node=node), known)
-    _check_outputs(graph, known)
-    made = {name for part in parts for name in part.node.outputs}
+        if answer is _NOTHING:
+            continue
+        part = _apart(replace(answer, node=node), endless)
+        if isinstance(part, Cannot):
+            raise _refused(node, part.reason)
+        if part.windows:
+            parts += _with_trim(part, known)
+        else:
+            endless.update(dict.fromkeys(node.outputs, part))
+    _check_outputs(graph, known, endless)
+    alike = dict(endless.items()).values()
+    steady = _steady(graph, known, [*parts, *alike])
+    nodes = [*steady, *(part.node for part in (*parts, *alike))]
+    made = {name for node in nodes for name in node.outputs}
     given = {value.name for value in graph.inputs}
-    read = {name for part in parts for name in part.node.inputs if name}
+    read = {name for node in nodes for name in node.inputs if name}
     still = read - made - given - graph.constants.keys()
-    return Analysis(tuple(parts), known, tuple(sorted(n for n in still if not known[n].counts)))
+    still = {name for name in still if not known[name].counts}
+    return Analysis(tuple(parts), known, tuple(sorted(still)), steady, endless)
+
+
+def _steady(graph: Graph, facts: Mapping[str, Fact], parts: list[Part]) -> tuple[Node, ...]:
+    """The nodes between inputs without time and the parts that need them."""
+    along = {name for part in parts for name in part.node.outputs}
+    moved = {value.name for value in graph.inputs if facts[value.name].time is None}
+    found = []
+    for node in graph.nodes:
+        if moved & set(node.inputs) and not along & set(node.outputs):
+            moved.update(node.outputs)
+            found.append(node)
+    needed = {name for part in parts for name in part.node.inputs}
+    kept = []
+    for node in reversed(found):
+        if needed & set(node.outputs):
+            needed.update(node.inputs)
+            kept.append(node)
+    return tuple(kept[::-1])
 
 
 _NOTHING = Part({}, None)
@@ -97,6 +142,38 @@ def _asked(seen: Seen) -> Part | Cannot:
     return answer
 
 
+def _spread(node: Node, facts: Mapping[str, Fact]) -> Part | None:
+    """The part of a node that repeats something without time, or one number, for each frame."""
+    made = facts[node.outputs[0]]
+    if node.op is None or made.time is None or made.odd or made.merged:
+        return None
+    if node.op.name == "Expand":
+        source = facts[node.inputs[0]]
+        at = made.time - len(made.axes) + len(source.axes)
+        if source.counts or (at >= 0 and source.axes[at].length != 1):
+            return None
+    elif node.op.name != "ConstantOfShape":
+        return None
+
+    def emit(draft: Draft, node: Node, inputs: list[str], frames: int) -> Node:
+        """The node with a shape that is known."""
+        shape = draft.constant(np.array(made.shape(draft.rows, frames), np.int64))
+        return replace(node, inputs=(*inputs[:-1], shape))
+
+    return Part({}, made.time, emit=emit, node=node)
+
+
+def _apart(part: Part, endless: Mapping[str, Part]) -> Part | Cannot:
+    """A part whose endless inputs are told from those whose frames come."""
+    same = tuple(n for n in part.windows if part.node.inputs[n] in endless)
+    if not same:
+        return part
+    rest = {n: window for n, window in part.windows.items() if n not in same}
+    if any(part.windows[n] != ONE for n in same) or part.gives != 1 or part.trim or part.states:
+        return Cannot("it runs over what is the same in every frame")
+    return replace(part, windows=rest, endless=same)
+
+
 def _with_trim(part: Part, facts: dict[str, Fact]) -> list[Part]:
     """A part whose output's first or last frames are not used, as two."""
     if part.trim is None:
@@ -120,9 +197,9 @@ def _made_from_counts(inputs: list[Fact], outputs: list[Fact]) -> str:
     return ""
 
 
-def _check_outputs(graph: Graph, facts: Mapping[str, Fact]) -> None:
+def _check_outputs(graph: Graph, facts: Mapping[str, Fact], endless: Mapping[str, Part]) -> None:
     for name, value in graph.outputs.items():
-        if facts[value].time is None or facts[value].merged:
+        if facts[value].time is None or facts[value].merged or value in endless:
             node = next((n for n in graph.nodes if value in n.outputs), None)
             where = f"{node}: " if node is not None else ""
             raise ValueError(f"{where}output {name!r} has no axis of time")

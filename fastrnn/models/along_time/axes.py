@@ -39,7 +39,7 @@ Place = tuple[str, int]  # an input and one of its axes
 class InputAxes:
     """The axes of time and of the batch of each input, and a length that the graph can run with.
 
-    batch: None for inputs without one.
+    time: of the inputs that have frames. batch: None for inputs without one.
     """
 
     time: Mapping[str, int]
@@ -86,17 +86,20 @@ def find_axes(graph: Graph, plan: Plan, said: int | Mapping[str, int] | None) ->
 
 
 def _said(graph: Graph, said: int | Mapping[str, int]) -> dict[str, int]:
-    names = [value.name for value in graph.inputs]
-    axes = dict(said) if isinstance(said, Mapping) else dict.fromkeys(names, said)
-    for value in graph.inputs:
+    values = {value.name: value for value in graph.inputs}
+    axes = dict(said) if isinstance(said, Mapping) else dict.fromkeys(values, said)
+    if not axes or not set(axes) <= set(values):
+        raise ValueError(
+            f"time_axis has {', '.join(map(repr, axes)) or 'none'}, expected some of "
+            f"{', '.join(values)}"
+        )
+    for value in [values[name] for name in axes]:
         axis, rank = axes.get(value.name), len(value.shape or ())
         if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
             raise TypeError(f"time_axis of input {value.name!r} is {axis!r}, expected an integer")
         if value.shape is not None and not -rank <= axis < rank:
             raise ValueError(f"time_axis={axis}, but input {value.name!r} has {rank} axes")
         axes[value.name] = int(axis) % max(rank, 1)
-    if set(axes) != set(names):
-        raise ValueError(f"time_axis has {', '.join(axes)}, expected {', '.join(names)}")
     return axes
 
 
@@ -107,7 +110,7 @@ def _groups(graph: Graph, given: Mapping[str, int] | None) -> dict[str, list[Pla
         if value.shape is None:
             raise ValueError(f"the file does not say how many axes input {value.name!r} has")
         for axis, length in enumerate(value.shape):
-            if given is not None and given[value.name] == axis:
+            if given is not None and given.get(value.name) == axis:
                 groups.setdefault("time_axis", []).append((value.name, axis))
             elif not isinstance(length, int):
                 symbol = length or f"{value.name}[{axis}]"
@@ -115,13 +118,11 @@ def _groups(graph: Graph, given: Mapping[str, int] | None) -> dict[str, list[Pla
     return groups
 
 
-def noise(
-    values: tuple[onnx.Value, ...], lengths: Mapping[Place, int], seed: int = 0
-) -> list[Array]:
+def noise(values: tuple[onnx.Value, ...], lengths: Mapping[Place, int]) -> list[Array]:
     """Inputs with the open axes of those lengths; zeros where they are no real numbers."""
-    rng = np.random.default_rng(seed)
     made = []
-    for value in values:
+    for number, value in enumerate(values):
+        rng = np.random.default_rng([number])
         shape = [
             lengths.get((value.name, i), n if isinstance(n, int) else 1)
             for i, n in enumerate(value.shape or ())
@@ -173,12 +174,13 @@ def _decided(
         batch = rest[0] if rest else None
     places, rows = dict(groups[time]), dict(groups.get(batch or "", ()))
     for value in graph.inputs:
-        if value.name not in places:
+        if value.name not in places and value.name not in rows and rows:
             raise ValueError(
-                f"input {value.name!r} has no axis of time; fix it with load_model's fixed="
+                f"input {value.name!r} has neither an axis of time nor one of the batch: fix it "
+                "with load_model's fixed="
             )
         left = [i for i, n in enumerate(value.shape or ()) if not isinstance(n, int)]
-        more = [i for i in left if i not in (places[value.name], rows.get(value.name))]
+        more = [i for i in left if i not in (places.get(value.name), rows.get(value.name))]
         if more:
             raise ValueError(f"the file leaves open axis {more[0]} of input {value.name!r}, too")
     return InputAxes(places, {value.name: rows.get(value.name) for value in graph.inputs}, length)

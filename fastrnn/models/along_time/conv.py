@@ -22,6 +22,8 @@ def conv(seen: Seen) -> Part | Cannot:
     assert weight is not None
     if len(seen.times()) > 1:
         return Cannot("its weights change along time")
+    if seen.times().get(0) == 1:
+        return Cannot("it sums over time as its channels")
     return _windows(seen, [axis.length for axis in weight.axes[2:]], 0)
 
 
@@ -50,7 +52,7 @@ def _windows(seen: Seen, kernel: list[int], fill: Any) -> Part | Cannot:
     if isinstance(axis, Cannot):
         return axis
     if axis < 2:
-        return Part({0: ONE}, axis) if axis == 0 else Cannot("it sums over time as its channels")
+        return Part({0: ONE}, axis)
     place, count = axis - 2, len(kernel)
     strides = list(seen.attributes.get("strides") or [1] * count)
     dilations = list(seen.attributes.get("dilations") or [1] * count)

@@ -22,19 +22,26 @@ class TimeLayout:
     def __init__(self, unrolled: Unrolled, what: str) -> None:
         self._what, self._unrolled = what, unrolled
         inputs, axes = unrolled.graph.inputs, unrolled.axes
-        whole, single = [], []
-        single_axes: dict[str, int | None] = {}
-        self._time = []  # of each input, its rows in front
+        whole, single, rest = [], [], []
+        single_axes: dict[str, int | None] = dict(axes.batch)
+        self._time: dict[str, int] = {}  # of each input that has it, its rows in front
         for value in inputs:
+            if value.name not in axes.time:
+                for values in (whole, single, rest):
+                    values.append(value)
+                continue
             time, batch = axes.time[value.name], axes.batch[value.name]
             shape: list[Any] = list(value.shape or ())
             shape[time] = _FRAMES
             whole.append(replace(value, shape=tuple(shape)))
             single.append(replace(value, shape=tuple(shape[:time] + shape[time + 1 :])))
             single_axes[value.name] = None if batch is None else batch - (batch > time)
-            self._time.append(in_front(time, batch))
+            self._time[value.name] = in_front(time, batch)
+        self._inputs = [value.name for value in inputs]
+        self._rest_names = [value.name for value in rest]
         self._whole = Intake(whole, Batch(axes.batch, axes.single), what)
         self._single = Intake(single, Batch(single_axes, axes.single), what)
+        self._rest = Intake(rest, Batch(axes.batch, axes.single), what)
         rows: dict[str, int | None] = {}
         one: dict[str, int | None] = {}
         self._out_time = {}
@@ -55,12 +62,15 @@ class TimeLayout:
 
     def frames(
         self, args: Sequence[Any], named: Mapping[str, Any], rows: int | None
-    ) -> tuple[list[Array], int]:
+    ) -> tuple[dict[str, Array], int]:
         """Inputs with any number of frames, rows in front."""
-        given = self._whole.rows(args, named, rows)
-        return given, given[0].shape[self._time[0]]
+        given = dict(zip(self._inputs, self._whole.rows(args, named, rows), strict=True))
+        name, time = next(iter(self._time.items()))
+        return given, given[name].shape[time]
 
-    def frame(self, args: Sequence[Any], named: Mapping[str, Any], rows: int | None) -> list[Array]:
+    def frame(
+        self, args: Sequence[Any], named: Mapping[str, Any], rows: int | None
+    ) -> dict[str, Array]:
         """Inputs of one frame, rows in front, with the axis of time put in."""
         if not self._unrolled.prompt:
             lags = self.by_name(self._unrolled.delay)
@@ -68,8 +78,14 @@ class TimeLayout:
                 f"{self._what}: one frame in is not one frame out at once (delay {lags}): use run "
                 "and finish"
             )
-        given = self._single.rows(args, named, rows)
-        return [np.expand_dims(x, time) for x, time in zip(given, self._time, strict=True)]
+        given = dict(zip(self._inputs, self._single.rows(args, named, rows), strict=True))
+        for name, time in self._time.items():
+            given[name] = np.expand_dims(given[name], time)
+        return given
+
+    def rest(self, named: Mapping[str, Any], rows: int | None) -> dict[str, Array]:
+        """Inputs that have no axis of time, rows in front."""
+        return dict(zip(self._rest_names, self._rest.rows((), named, rows), strict=True))
 
     def out(self, out: Any) -> Array:
         """A caller's array for one frame of the only output, with its rows in front."""

@@ -56,6 +56,7 @@ class Part:
     order: of a merged output, "BT" or "TB"; "": as its inputs.
     states: of a recurrent node, the numbers of the inputs that its outputs 1, 2 become.
     trim: first and last frames of the output that are not used.
+    endless: the numbers of inputs that are the same in every frame, as many as are wanted.
     """
 
     windows: Mapping[int, Window]
@@ -65,6 +66,7 @@ class Part:
     order: str = ""
     states: tuple[int, ...] = ()
     trim: Window | None = None
+    endless: tuple[int, ...] = ()
     node: Node = field(default=None)  # type: ignore[assignment]
 
 

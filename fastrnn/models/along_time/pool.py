@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -207,11 +207,12 @@ class TimePool(Pool[State]):
         given, frames = self._layout.frames(args, named, len(ids))
         return self._each(in_turn(wait, self._advance, ids, given, frames, False), len(ids))
 
-    def finish(self, ids: Ids, *, wait: bool = False) -> list[Any]:
-        """Return the frames that are left of the streams `ids`, as `run`; then only `reset` and
-        `close` are of use.
+    def finish(self, ids: Ids, *, wait: bool = False, **named: npt.ArrayLike) -> list[Any]:
+        """Return the frames that are left of the streams `ids`; then only `reset` and `close` are
+        of use. As `run`, of the inputs that have no axis of time.
         """
-        return self._each(in_turn(wait, self._advance, ids, [], 0, True), len(ids))
+        given = self._layout.rest(named, len(ids))
+        return self._each(in_turn(wait, self._advance, ids, given, 0, True), len(ids))
 
     def _each(self, groups: list[tuple[Array, dict[str, Array]]], count: int) -> list[Any]:
         """What each stream gives by itself."""
@@ -225,7 +226,7 @@ class TimePool(Pool[State]):
     def _advance(
         self,
         ids: Ids,
-        given: Sequence[Array],
+        given: Mapping[str, Array],
         frames: int,
         last: bool,
         out: Array | None = None,
@@ -236,7 +237,7 @@ class TimePool(Pool[State]):
             done = []
             for where in self._groups(slots):
                 state = self._get(slots[where])
-                rows = [array[where] for array in given]
+                rows = {name: array[where] for name, array in given.items()}
                 advanced = unrolled.advance(state.phase, rows, state.kept, frames, len(where), last)
                 done.append((where, advanced))
             if out is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from threading import Lock
 from typing import Any
@@ -56,7 +56,8 @@ class TimeStream:
         Parameters
         ----------
         args, named : arrays
-            The inputs, in the file's order or by name, without the axis of time.
+            The inputs, in the file's order or by name, without the axis of time; those that have
+            none are given with each call.
         wait : bool
             Whether to wait while another thread is in a call.
 
@@ -100,17 +101,23 @@ class TimeStream:
         made = in_turn(wait, self._advance, given, frames, False)
         return self._layout.all(made, self.batch is not None)
 
-    def finish(self, *, wait: bool = False) -> Any:
+    def finish(self, *, wait: bool = False, **named: npt.ArrayLike) -> Any:
         """Return the frames that are left after the last; then only `reset` is of use.
+
+        Parameters
+        ----------
+        named : arrays
+            The inputs that have no axis of time, by name.
 
         Raises
         ------
         As `step`.
         """
-        made = in_turn(wait, self._advance, [], 0, True)
+        given = self._layout.rest(named, self.batch)
+        made = in_turn(wait, self._advance, given, 0, True)
         return self._layout.all(made, self.batch is not None)
 
-    def _advance(self, given: Sequence[Array], frames: int, last: bool) -> Mapping[str, Array]:
+    def _advance(self, given: Mapping[str, Array], frames: int, last: bool) -> Mapping[str, Array]:
         with self._turn():
             if self._finished:
                 raise RuntimeError(f"{NAME}: finished; reset it to begin anew")

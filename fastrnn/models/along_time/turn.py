@@ -45,12 +45,14 @@ class Draft:
         facts: Mapping[str, Fact],
         rows: int,
         still: Mapping[str, Array],
+        endless: Mapping[str, Part],
         last: bool,
     ) -> None:
         self.rows = rows
         self.before: list[Kept] = []
         self.after: list[Kept] = []
         self._graph, self._facts, self._last = graph, facts, last
+        self._endless = endless
         self._constants: dict[str, Array] = {**graph.constants, **still}
         self._nodes: list[Node] = []
         self._inputs: list[onnx.Value] = []
@@ -67,6 +69,8 @@ class Draft:
             inputs[number] = self._frames(part, number, window, turned.moves[number], new)
         if not turned.units:
             return
+        for number in part.endless:
+            inputs[number] = self._spread(part.node.inputs[number], turned.units)
         if part.states:
             node = self._recurrent(part, inputs)
         elif part.emit is None:
@@ -77,6 +81,20 @@ class Draft:
         for own, made in zip(part.node.outputs, node.outputs, strict=False):
             if own != made:
                 self._names[own] = made
+
+    def _spread(self, name: str, frames: int) -> str:
+        """So many frames of a value that is the same in each."""
+        part = self._endless[name]
+        inputs = list(part.node.inputs)
+        for number in part.endless:
+            inputs[number] = self._spread(inputs[number], frames)
+        if part.emit is None:
+            node = replace(part.node, inputs=tuple(inputs))
+        else:
+            node = part.emit(self, part.node, inputs, frames)
+        names = {own: self._free(own) for own in node.outputs if own}
+        node = self.add(replace(node, outputs=tuple(names.get(own, "") for own in node.outputs)))
+        return node.outputs[part.node.outputs.index(name)]
 
     def _frames(self, part: Part, number: int, window: Window, move: Move, new: str) -> str:
         """The frames that a part uses of an input; those that wait are kept."""
@@ -122,9 +140,9 @@ class Draft:
         where.append(kept)
         return name
 
-    def finished(self, inputs: Mapping[str, int], counts: Mapping[str, int]) -> Graph:
-        """The graph, of whose inputs and outputs those are left that have frames; and what is kept."""
-        given = [value for value in self._graph.inputs if inputs[value.name]]
+    def finished(self, inputs: Sequence[str], counts: Mapping[str, int]) -> Graph:
+        """The graph: some of its inputs, the outputs that have frames, and what is kept."""
+        given = [value for value in self._graph.inputs if value.name in inputs]
         made = {
             name: self._names.get(value, value)
             for name, value in self._graph.outputs.items()
@@ -150,6 +168,7 @@ class Draft:
     def constant(self, array: Array) -> str:
         """The name of a new constant."""
         name = self._free("constant")
+        array.flags.writeable = False
         self._constants[name] = array
         return name
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, NamedTuple
@@ -74,23 +74,21 @@ class Unrolled:
         self._follow()
 
     def _noise(self, rows: int, frames: int) -> list[Array]:
-        lengths = {}
-        for name, axis in self.axes.time.items():
-            lengths[name, axis] = frames
-            batch = self.axes.batch[name]
+        lengths = {(name, axis): frames for name, axis in self.axes.time.items()}
+        for name, batch in self.axes.batch.items():
             if batch is not None:
                 lengths[name, batch] = rows
         return noise(self.graph.inputs, lengths)
 
     def _schedule(self, phase: schedule.Phase, frames: int, last: bool) -> Any:
-        given = {value.name: frames for value in self.graph.inputs}
+        given = dict.fromkeys(self.axes.time, frames)
         return schedule.turn(self.analysis.parts, given, phase, last)
 
     def _follow(self) -> None:
         """Go through all phases: they depend on how many frames there were, and come round.
 
-        Sets `delay`, of each output the most frames that it lags; `prompt`, whether each frame in is
-        one frame out at once; and the phases, by number in the order in which they come.
+        Sets `delay`, of each output the most frames that it lags; `prompt`, whether each frame in
+        is one frame out at once; and the phases, by number in the order in which they come.
         """
         phase = schedule.start(self.analysis.parts)
         self._numbers: dict[schedule.Phase, int] = {}
@@ -145,17 +143,16 @@ class Unrolled:
     def _make(self, phase: int, frames: int, last: bool, rows: int) -> Turn:
         turned, counts, after = self._schedule(self._phases[phase], frames, last)
         facts = self.analysis.facts
-        draft = Draft(self.graph, facts, rows, self.still(rows), last)
+        draft = Draft(self.graph, facts, rows, self.still(rows), self.analysis.endless, last)
+        for node in self.analysis.steady:
+            draft.add(node)
         for part, one in zip(self.analysis.parts, turned, strict=True):
             draft.take(part, one)
-        given = {value.name: frames for value in self.graph.inputs}
+        given = self.takes(frames)
         graph = draft.finished(given, counts)
         number = -1 if last else self._numbers[after]
         own = [name for name, value in self.graph.outputs.items() if counts[value]]
-        inputs = [
-            *(facts[v.name] for v in self.graph.inputs if frames),
-            *(k.fact for k in draft.before),
-        ]
+        inputs = [*(facts[name] for name in given), *(k.fact for k in draft.before)]
         outputs = [*(self.outputs[name] for name in own), *(k.fact for k in draft.after)]
         runner = Runner(
             graph, self._binder, ([f.batch for f in inputs], [f.batch for f in outputs])
@@ -168,6 +165,11 @@ class Unrolled:
             name: front(np.empty(fact.shape(rows, 0), fact.dtype), fact)
             for name, fact in self.outputs.items()
         }
+
+    def takes(self, frames: int) -> list[str]:
+        """The inputs that a turn has: those with time if there are frames, and the others."""
+        names = [value.name for value in self.graph.inputs]
+        return [name for name in names if frames or name not in self.axes.time]
 
     def still(self, rows: int) -> dict[str, Array]:
         """The values without frames, for a batch."""
@@ -198,7 +200,7 @@ class Unrolled:
     def advance(
         self,
         phase: int,
-        given: Sequence[Array],
+        given: Mapping[str, Array],
         kept: Mapping[str, Array],
         frames: int,
         rows: int,
@@ -208,7 +210,7 @@ class Unrolled:
 
         Parameters
         ----------
-        given : arrays (B, ...) of the inputs, with `frames` along time
+        given : arrays (B, ...) of the inputs, with `frames` along time, by name
         kept : what the rows keep, (B, ...)
         rows : B
         last : whether these are the last frames
@@ -235,7 +237,7 @@ class Unrolled:
     def _advance(
         self,
         phase: int,
-        given: Sequence[Array],
+        given: Mapping[str, Array],
         kept: Mapping[str, Array],
         frames: int,
         last: bool,
@@ -245,7 +247,7 @@ class Unrolled:
         if not frames and not last:  # so that a phase is what so many frames made of it
             return Advanced(self._nothing(count), {}, [], phase)
         turn = self.turn(phase, frames, last, count)
-        inputs = [array[rows] for array in given] if frames else []
+        inputs = [given[name][rows] for name in self.takes(frames)]
         inputs += [kept[one.key][rows] for one in turn.before]
         run = turn.runner.take(count, inputs)
         for buffer, array in zip(run.inputs, inputs, strict=True):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fastrnn.models.ops.elementwise import erf
-from fastrnn.models.ops.laying import Calls, do
 from fastrnn.models.ops.reduce import add_last, restore
-from fastrnn.models.ops.table import Array, lays, op
+from fastrnn.models.ops.table import Array, op, runs_over
 
 
 @op("Relu", 6, kind="pointwise")
@@ -30,25 +30,24 @@ def sigmoid(x: Array, *, out: Array | None = None) -> Array:
     return np.divide(one, y, out=out)
 
 
-@lays(relu)
-def lay_relu(calls: Calls, x: Array) -> tuple[Array]:
-    """As `table.lays` says."""
-    zero = np.zeros((), x.dtype)
-    y = np.maximum(x, zero)
-    calls.append((partial(np.maximum, out=y), (x, zero)))
-    return (y,)
+@runs_over(relu)
+def relu_over(given: Sequence[Any], results: Sequence[Array]) -> list[Any]:
+    """The ufunc itself."""
+    zero = np.zeros((), results[0].dtype)
+    return [partial(np.maximum, given[0], zero, out=results[0])]
 
 
-@lays(sigmoid)
-def lay_sigmoid(calls: Calls, x: Array) -> tuple[Array]:
-    """As `table.lays` says."""
-    one = np.ones((), x.dtype)
-    y = np.empty_like(x)
-    do(calls, np.negative, x, y)
-    do(calls, np.exp, y, y)
-    do(calls, np.add, y, one, y)
-    do(calls, np.divide, one, y, y)
-    return (y,)
+@runs_over(sigmoid)
+def sigmoid_over(given: Sequence[Any], results: Sequence[Array]) -> list[Any]:
+    """The ufuncs themselves."""
+    y = results[0]
+    one = np.ones((), y.dtype)
+    return [
+        partial(np.negative, given[0], out=y),
+        partial(np.exp, y, out=y),
+        partial(np.add, y, one, out=y),
+        partial(np.divide, one, y, out=y),
+    ]
 
 
 @op("LeakyRelu", 6, kind="pointwise")

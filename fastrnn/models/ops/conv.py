@@ -1,14 +1,17 @@
-"""Convolutions: windows as rows, and their product with the weights."""
+"""Convolutions: windows as rows, and their product with the weights.
+
+Channels come last inside: a window is then a row of adjacent numbers, wherever rows begin.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from fastrnn.models.ops.laying import Calls, contiguous, copy
 from fastrnn.models.ops.product import Product
 from fastrnn.models.ops.room import claim
 from fastrnn.models.ops.table import Array, are_constant, op, prepares
@@ -29,10 +32,9 @@ def conv(
     strides: Sequence[int] | None = None,
 ) -> Array:
     """X (B, C, ...) with weights (M, C/group, *kernel) to (B, M, ...)."""
-    products = _products(weight, bias, group, {})
     check_kernel(weight, kernel_shape)
-    windows = lay(x.shape[2:], weight.shape[2:], strides, dilations, pads, auto_pad)
-    return _convolve(x, weight, group, windows, products)
+    layout = partial(lay, strides=strides, dilations=dilations, pads=pads, auto_pad=auto_pad)
+    return Convolution(weight, bias, group, layout, {})(x)
 
 
 @prepares(conv)
@@ -52,47 +54,8 @@ def prepare_conv(
     if not are_constant(weight) or not (bias is None or are_constant(bias)):
         return None
     check_kernel(weight, kernel_shape)
-    products = _products(weight, bias, group, options)
-    return Convolution(products, group, (strides, dilations, pads, auto_pad))
-
-
-class Convolution:
-    """A convolution with packed weights."""
-
-    def __init__(self, products: list[Product], group: int, placing: tuple[Any, ...]) -> None:
-        self.products, self.group, self.placing = products, group, placing
-
-    def __call__(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
-        """As `conv`."""
-        windows = lay(x.shape[2:], weight.shape[2:], *self.placing)
-        return _convolve(x, weight, self.group, windows, self.products)
-
-    def lay(self, calls: Calls, x: Array, weight: Array, bias: Array | None = None) -> tuple[Array]:
-        """As `table.lays` says."""
-        windows = lay(x.shape[2:], weight.shape[2:], *self.placing)
-        channels, batch, kernel = weight.shape[1], x.shape[0], weight.shape[2:]
-        last = np.moveaxis(x, 1, -1)  # (B, ..., C)
-        lengths = [sum(n) for n in zip(x.shape[2:], windows.before, windows.after, strict=True)]
-        if last.shape[1:-1] != tuple(lengths):
-            padded = np.zeros((batch, *lengths, x.shape[1]), x.dtype)
-            inner = tuple(
-                slice(low, low + n) for low, n in zip(windows.before, x.shape[2:], strict=True)
-            )
-            copy(calls, padded[(slice(None), *inner)], last)
-            last = padded
-        view = np.moveaxis(windows.over(np.moveaxis(last, -1, 1)), 1, -1)
-        count = weight.shape[0] // self.group
-        made = np.empty((batch, *windows.steps, weight.shape[0]), x.dtype)
-        for i, product in enumerate(self.products):
-            part = view[..., i * channels : (i + 1) * channels]
-            if math.prod(kernel) == 1:
-                part = part.reshape(batch, *windows.steps, channels)
-            rows = contiguous(calls, part).reshape(batch, *windows.steps, -1)
-            if self.group == 1:
-                product.lay(calls, rows, made)
-            else:
-                copy(calls, made[..., i * count : (i + 1) * count], product.lay(calls, rows))
-        return (np.moveaxis(made, -1, 1),)
+    layout = partial(lay, strides=strides, dilations=dilations, pads=pads, auto_pad=auto_pad)
+    return Convolution(weight, bias, group, layout, options)
 
 
 def check_kernel(weight: Array, kernel_shape: Sequence[int] | None) -> None:
@@ -101,41 +64,111 @@ def check_kernel(weight: Array, kernel_shape: Sequence[int] | None) -> None:
         raise ValueError(f"kernel_shape is {tuple(kernel_shape)}, the weight {weight.shape}")
 
 
-def _products(
-    weight: Array, bias: Array | None, group: int, options: dict[str, Any]
-) -> list[Product]:
-    """One product for each group, over windows whose channels come last."""
-    if group < 1 or weight.ndim < 3 or weight.shape[0] % group:
-        raise ValueError(f"{group} groups of the weight {weight.shape}")
-    count = weight.shape[0] // group
-    rows = np.moveaxis(weight, 1, -1).reshape(weight.shape[0], -1)
-    parts = [slice(start, start + count) for start in range(0, weight.shape[0], count or 1)]
-    return [Product(rows[p], None if bias is None else bias[p], options) for p in parts]
+class Convolution:
+    """A convolution with packed weights.
 
+    Parameters
+    ----------
+    weight, bias : arrays (M, C/group, *kernel), (M,) or None
+    layout : function of the lengths of x's axes and of the kernel's
+        Where its windows lie.
+    """
 
-def _convolve(
-    x: Array, weight: Array, group: int, windows: Windows, products: list[Product]
-) -> Array:
-    channels = weight.shape[1]
-    if x.ndim != weight.ndim or x.shape[1] != channels * group:
-        raise ValueError(f"x is {x.shape}, for {group} groups of the weight {weight.shape}")
-    batch, axes = x.shape[0], x.ndim - 2
-    x = windows.padded(x, 0)
-    size = math.prod(windows.kernel) * channels
-    claim((batch, *windows.steps, size * group), x.dtype)
-    last = np.ascontiguousarray(np.moveaxis(x, 1, -1))  # (B, ..., C)
-    view = windows.over(np.moveaxis(last, -1, 1))  # (B, C, *steps, *kernel)
-    view = np.moveaxis(view, 1, -1)
-    made = [
-        product(
-            np.ascontiguousarray(
-                view[..., i * channels : (i + 1) * channels] if group > 1 else view
-            ).reshape(batch, *windows.steps, size)
-        )
-        for i, product in enumerate(products)
-    ]
-    y = made[0] if len(made) == 1 else np.concatenate(made, axis=-1)
-    return y.transpose(0, axes + 1, *range(1, axes + 1))
+    def __init__(
+        self,
+        weight: Array,
+        bias: Array | None,
+        group: int,
+        layout: Callable[[Sequence[int], Sequence[int]], Windows],
+        options: dict[str, Any],
+    ) -> None:
+        if group < 1 or weight.ndim < 3 or weight.shape[0] % group:
+            raise ValueError(f"{group} groups of the weight {weight.shape}")
+        if bias is not None and bias.shape != weight.shape[:1]:
+            raise ValueError(f"the bias is {bias.shape}, for the weight {weight.shape}")
+        self.group, self.channels, self.kernel = group, weight.shape[1], weight.shape[2:]
+        self.layout = layout
+        self.products: list[Product] = []
+        self.bias, count = bias, weight.shape[0] // group
+        rows = np.moveaxis(weight, 1, -1).reshape(weight.shape[0], -1)
+        if self.channels == 1 and group > 1:  # each group is a few products of single numbers
+            self.taps = np.ascontiguousarray(rows.T)  # (places, M)
+            self.repeats = count
+            return
+        for start in range(0, weight.shape[0], count or 1):
+            part = slice(start, start + count)
+            self.products.append(Product(rows[part], None if bias is None else bias[part], options))
+
+    def __call__(self, x: Array, *_: Any) -> Array:
+        """X (B, C, ...) to (B, M, ...)."""
+        windows, axes = self._windows(x), x.ndim - 2
+        last = np.ascontiguousarray(np.moveaxis(windows.padded(x, 0), 1, -1))
+        view = self._over(last, windows)  # (B, *steps, *kernel, C)
+        if not self.products:
+            y = self._depthwise(view)
+        else:
+            claim((*view.shape,), x.dtype)
+            rows = [part.reshape(*part.shape[: axes + 1], -1) for part in self._parts(view)]
+            made = [product(part) for product, part in zip(self.products, rows, strict=True)]
+            y = made[0] if len(made) == 1 else np.concatenate(made, axis=-1)
+        return y.transpose(0, axes + 1, *range(1, axes + 1))
+
+    def _windows(self, x: Array) -> Windows:
+        if x.ndim != len(self.kernel) + 2 or x.shape[1] != self.channels * self.group:
+            raise ValueError(
+                f"x is {x.shape}, expected {self.channels * self.group} channels and "
+                f"{len(self.kernel)} axes after them"
+            )
+        return self.layout(x.shape[2:], self.kernel)
+
+    def _over(self, last: Array, windows: Windows) -> Array:
+        """The windows of padded (B, ..., C): a view (B, *steps, *kernel, C)."""
+        return np.moveaxis(windows.over(np.moveaxis(last, -1, 1)), 1, -1)
+
+    def _parts(self, view: Array) -> list[Array]:
+        """Each group's windows."""
+        if self.group == 1:
+            return [view]
+        starts = range(0, self.group * self.channels, self.channels)
+        return [view[..., start : start + self.channels] for start in starts]
+
+    def _depthwise(self, view: Array) -> Array:
+        """One place of the kernel after another, in the order that products have, too."""
+        axes, kernel = len(self.kernel), math.prod(self.kernel)
+        claim((*view.shape[: axes + 1], self.taps.shape[1]), view.dtype, 3)
+        y, wide = None, np.result_type(view.dtype, np.float32)
+        for place, index in zip(range(kernel), np.ndindex(*self.kernel), strict=True):
+            taken = view[(slice(None),) * (axes + 1) + index]
+            term = np.repeat(taken, self.repeats, axis=-1) if self.repeats > 1 else taken
+            term = np.multiply(term, self.taps[place], dtype=wide)
+            y = term if y is None else np.add(y, term, out=y)
+        y = y if self.bias is None else y + self.bias
+        return y.astype(view.dtype, copy=False)
+
+    def over(self, given: Sequence[Any], results: Sequence[Array]) -> list[Any] | None:
+        """Calls that compute `results` from `given`: padding stays, and is not copied again."""
+        if len(self.products) != 1:
+            return None
+        x, y = given[0], np.moveaxis(results[0], 1, -1)
+        windows, size = self._windows(x), self.products[0].inputs
+        calls: list[Any] = []
+        last = np.moveaxis(x, 1, -1)
+        if any((*windows.before, *windows.after)) or not last.flags.c_contiguous:
+            lengths = zip(x.shape[2:], windows.before, windows.after, strict=True)
+            padded = np.zeros((len(x), *map(sum, lengths), x.shape[1]), x.dtype)
+            inner = tuple(
+                slice(low, low + n) for n, low in zip(x.shape[2:], windows.before, strict=True)
+            )
+            calls.append(partial(np.copyto, padded[(slice(None), *inner)], last))
+            last = padded
+        view = self._over(last, windows)
+        rows = view.reshape(-1, size)
+        if not np.may_share_memory(rows, last):
+            calls.append(partial(np.copyto, rows.reshape(view.shape), view))
+        out = y.reshape(-1, y.shape[-1])
+        if not np.may_share_memory(out, results[0]):
+            return None
+        return [*calls, *self.products[0].over(rows, out)]
 
 
 @op("ConvTranspose", 1)

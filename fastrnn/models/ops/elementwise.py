@@ -6,15 +6,14 @@ array alike (`tests/test_models_bits.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import reduce
+from collections.abc import Sequence
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 
 from fastrnn.models.ops.elements import dtype_of
-from fastrnn.models.ops.laying import Calls
-from fastrnn.models.ops.table import Array, are_constant, op, prepares
+from fastrnn.models.ops.table import Array, op, prepares, runs_over
 
 _UFUNCS: dict[str, tuple[int, np.ufunc]] = {
     "Add": (7, np.add),
@@ -83,25 +82,13 @@ def power(x: Array, y: Array, *, out: Array | None = None) -> Array:
     return out
 
 
-@prepares(power)
-def prepare_power(known: Sequence[Any], options: dict[str, Any]) -> Callable[..., Array] | None:
-    """A square, where the exponent is one constant 2."""
-    exponent = known[1]
-    return Square() if are_constant(exponent) and not exponent.ndim and exponent == 2 else None
-
-
-class Square:
-    """X to the power 2."""
-
-    def __call__(self, x: Array, _: Array) -> Array:
-        """As `power`."""
-        return np.square(x)
-
-    def lay(self, calls: Calls, x: Array, _: Array) -> tuple[Array]:
-        """As `table.lays` says."""
-        y = np.square(x)
-        calls.append((np.square, (x, y)))
-        return (y,)
+@runs_over(power)
+def power_over(given: Sequence[Any], results: Sequence[Array]) -> list[Any] | None:
+    """Squares by the ufunc itself."""
+    x, y = given
+    if y.ndim == 0 and not y.flags.writeable and y == 2:
+        return [partial(np.square, x, out=results[0])]
+    return None
 
 
 @op("Reciprocal", 6, kind="pointwise")

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from fastrnn.models.ops.laying import Calls, contiguous
 from fastrnn.models.ops.product import Product
 from fastrnn.models.ops.room import claim
 from fastrnn.models.ops.table import Array, are_constant, op, prepares
@@ -28,22 +27,28 @@ def prepare_matmul(known: Sequence[Any], options: dict[str, Any]) -> Any:
     weight = known[1]
     if not are_constant(weight) or weight.ndim != 2 or weight.dtype.kind != "f":
         return None
-    return Multiplication(Product(weight.T, None, options))
+    return Linear(weight.T, None, options)
 
 
-class Multiplication:
-    """A product with constant weights on its right."""
+class Linear:
+    """The product of x (..., K) with constant weights (N, K), plus a bias (N,)."""
 
-    def __init__(self, product: Product) -> None:
-        self.product = product
+    def __init__(self, weight: Array, bias: Array | None, options: dict[str, Any]) -> None:
+        self.product = Product(weight, bias, options)
 
-    def __call__(self, x: Array, *_: Array | None) -> Array:
-        """As `matmul`; further inputs are in the product."""
+    def __call__(self, x: Array, *_: Any) -> Array:
+        """X (..., K) to (..., N)."""
+        if not x.ndim:
+            raise ValueError("x has no axes")
         return self.product(x)
 
-    def lay(self, calls: Calls, x: Array, *_: Array | None) -> tuple[Array]:
-        """As `table.lays` says."""
-        return (self.product.lay(calls, contiguous(calls, x)),)
+    def over(self, given: Sequence[Any], results: Sequence[Array]) -> list[Any] | None:
+        """Calls that compute `results` from `given`."""
+        rows = given[0].reshape(-1, self.product.inputs)
+        out = results[0].reshape(-1, self.product.outputs)
+        if not np.may_share_memory(rows, given[0]) or not np.may_share_memory(out, results[0]):
+            return None
+        return self.product.over(rows, out)
 
 
 @op("Gemm", 7)
@@ -92,12 +97,12 @@ def prepare_gemm(
             return None  # a row for each row of A
         bias = np.ascontiguousarray(np.broadcast_to(bias.reshape(-1), len(weight)))
     scaled = weight if alpha == 1 else weight * weight.dtype.type(alpha)
-    product = Product(scaled, bias, options)
+    linear = Linear(scaled, bias, options)
     if not transA and (bias is not None or len(known) < 3 or known[2] is None):
-        return Multiplication(product)
+        return linear
 
     def multiply(a: Array, _: Array, c: Array | None = None) -> Array:
-        y = product(a.T if transA else a)
+        y = linear(a.T if transA else a)
         return y if c is None or bias is not None else y + c.dtype.type(beta) * c
 
     return multiply

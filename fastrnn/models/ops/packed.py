@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fastrnn.layers import LAYERS, RecurrentLayer
 from fastrnn.models.ops import cells
-from fastrnn.models.ops.laying import Calls, contiguous, copy, do
 from fastrnn.models.ops.recurrent import (
     Attributes,
     States,
@@ -158,49 +158,26 @@ class InLayer:
         states = States(lengths, h, c)
         return whole(self.kind, x, self.weights, states, self.attributes.layout, self.packed.run)
 
-    def lay(
-        self,
-        calls: Calls,
-        x: Array,
-        w: Array,
-        r: Array,
-        bias: Array | None = None,
-        lengths: Array | None = None,
-        h: Array | None = None,
-        c: Array | None = None,
-        *_: Array | None,
-    ) -> tuple[Array, ...] | None:
-        """As `table.lays` says: h and c are advanced in place."""
-        if lengths is not None or self.packed.reverse or not x.size:
+    def over(self, given: Sequence[Any], results: Sequence[Array]) -> list[Any] | None:
+        """Calls that compute `results` from `given`: states are copied, and advanced in place."""
+        x, _, _, _, lengths, *states = (*given, *(None,) * 7)[:7]
+        layer, reverse = self.packed.layer, self.packed.reverse
+        if lengths is not None or reverse or self.attributes.layout or not x.size:
             return None
-        directions, _, H = self.weights.r.shape
-        first = self.attributes.layout
-        x = contiguous(calls, x.swapaxes(0, 1) if first else x)
-        T, B = x.shape[:2]
-        h, c = (
-            _begin(calls, state, (directions, B, H), x.dtype, first)
-            for state in (h, c if self.kind == "LSTM" else None)
-        )
-        y = np.empty((T, B, directions * H), x.dtype)
-        do(calls, self.packed.layer.stack.run, x, h, c if self.kind == "LSTM" else None, y)
-        split = y.reshape(T, B, directions, H)
-        if first:
-            made = (split.transpose(1, 0, 2, 3), h.swapaxes(0, 1), c.swapaxes(0, 1))
-        else:
-            made = (split.transpose(0, 2, 1, 3), h, c)
-        return made if self.kind == "LSTM" else made[:2]
-
-
-def _begin(
-    calls: Calls, state: Array | None, shape: tuple[int, ...], dtype: Any, first: int
-) -> Array:
-    """A buffer that begins each run as an initial state or as zeros."""
-    buffer = np.zeros(shape, dtype)
-    if state is None:
-        do(calls, buffer.fill, 0)
-    else:
-        copy(calls, buffer, state.swapaxes(0, 1) if first else state)
-    return buffer
+        y = results[0].transpose(0, 2, 1, 3)
+        T, B, D, H = y.shape
+        out = y.reshape(T, B, D * H)
+        if not np.may_share_memory(out, results[0]):
+            return None
+        calls: list[Any] = []
+        if not x.flags.c_contiguous or x.dtype != layer.dtype:
+            fixed = np.empty(x.shape, layer.dtype)
+            calls.append(partial(np.copyto, fixed, x))
+            x = fixed
+        for state, end in zip(states, results[1:], strict=False):
+            calls.append(partial(np.copyto, end, 0 if state is None else state))
+        ends = results[1:] if len(results) > 1 else [np.zeros((D, B, H), layer.dtype)]
+        return [*calls, partial(layer.stack.run, x, *ends, *(None,) * (2 - len(ends)), out)]
 
 
 def _prepare(

@@ -8,34 +8,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from fastrnn.models.ops.laying import Calls, contiguous, do
-from fastrnn.models.ops.table import Array, lays, op
+from fastrnn.models.ops.room import claim
+from fastrnn.models.ops.table import Array, op, runs_over
 
 
 def add_last(x: Array, axes: Sequence[int]) -> Array:
     """The sum of x along `axes`, which vanish."""
-    chosen = [axis % x.ndim for axis in axes]
-    kept = [axis for axis in range(x.ndim) if axis not in chosen]
-    moved = x.transpose(kept + sorted(chosen))
-    shape = [x.shape[axis] for axis in kept]
-    count = math.prod(x.shape[axis] for axis in chosen)
-    rows = np.ascontiguousarray(moved).reshape(*shape, count)
-    return np.add.reduce(rows, axis=-1, dtype=x.dtype)
+    claim(x.shape, x.dtype)
+    return np.add.reduce(_rows(x, axes), axis=-1, dtype=x.dtype)
 
 
-def last_sum(calls: Calls, x: Array, axes: Sequence[int]) -> Array:
-    """`add_last` into a buffer, as `table.lays` says."""
-    chosen = [axis % x.ndim for axis in axes]
+def _moved(x: Array, axes: Sequence[int]) -> Array:
+    """X with `axes` last."""
+    chosen = sorted(axis % x.ndim for axis in axes)
     kept = [axis for axis in range(x.ndim) if axis not in chosen]
-    rows = contiguous(calls, x.transpose(kept + sorted(chosen)))
-    rows = rows.reshape(*(x.shape[axis] for axis in kept), -1)
-    y = np.empty(rows.shape[:-1], x.dtype)
-    do(calls, np.add.reduce, rows, -1, x.dtype, y)
-    return y
+    return x.transpose(kept + chosen)
+
+
+def _rows(x: Array, axes: Sequence[int]) -> Array:
+    """X, contiguous, with `axes` as one, the last."""
+    moved = _moved(x, axes)
+    shape = moved.shape[: x.ndim - len(axes)]
+    count = math.prod(x.shape[axis] for axis in axes)
+    return np.ascontiguousarray(moved).reshape(*shape, count)
 
 
 def restore(y: Array, ndim: int, axes: Sequence[int]) -> Array:
@@ -124,21 +124,31 @@ _REDUCTIONS: dict[str, tuple[int, Callable[[Array, tuple[int, ...]], Array]]] = 
 _POINTWISE_WITHOUT_AXES = {"ReduceSumSquare", "ReduceL1", "ReduceL2", "ReduceLogSum"}
 
 
+def _over(name: str, x: Array, y: Array, axes: tuple[int, ...]) -> list[Callable[[], Any]] | None:
+    """A sum or mean as calls of the ufuncs themselves."""
+    if name not in ("ReduceSum", "ReduceMean") or not axes or x.dtype.kind != "f" or not x.size:
+        return None
+    rows = _rows(x, axes)
+    out = y.reshape(rows.shape[:-1])
+    if not np.may_share_memory(out, y):
+        return None
+    calls: list[Callable[[], Any]] = []
+    if not np.may_share_memory(rows, x):
+        kept, moved = np.empty(rows.shape, x.dtype), _moved(x, axes)
+        calls.append(partial(np.copyto, kept.reshape(moved.shape), moved))
+        rows = kept
+    calls.append(partial(np.add.reduce, rows, -1, x.dtype, out))
+    if name == "ReduceMean":
+        calls.append(partial(np.divide, out, np.array(rows.shape[-1], x.dtype), out=out))
+    return calls
+
+
 def _enter(name: str, since: int, reduction: Callable[[Array, tuple[int, ...]], Array]) -> None:
     def reduce(x: Array, axes: tuple[int, ...], keepdims: int) -> Array:
         if not axes and name not in _POINTWISE_WITHOUT_AXES:
             return np.positive(x) if x.dtype.kind != "b" else x.copy()
         y = reduction(x, axes)
         return restore(y, x.ndim, axes) if keepdims else y
-
-    def lay(calls: Calls, x: Array, axes: tuple[int, ...], keepdims: int) -> tuple[Array] | None:
-        if name != "ReduceMean" or x.dtype.kind != "f" or not x.size:
-            return None
-        count = math.prod(x.shape[axis] for axis in axes)
-        y = last_sum(calls, x, axes) if count > 1 else x.squeeze(axes)
-        if count > 1:
-            do(calls, np.divide, y, np.array(count, x.dtype), y)
-        return (restore(y, x.ndim, axes) if keepdims else y,)
 
     @op(name, 1)
     def by_attribute(x: Array, *, axes: Any = None, keepdims: int = 1) -> Array:
@@ -150,22 +160,22 @@ def _enter(name: str, since: int, reduction: Callable[[Array, tuple[int, ...]], 
     ) -> Array:
         return reduce(x, _along(x, axes, noop_with_empty_axes), keepdims)
 
-    @lays(by_attribute)
-    def lay_by_attribute(
-        calls: Calls, x: Array, *, axes: Any = None, keepdims: int = 1
-    ) -> tuple[Array] | None:
-        return lay(calls, x, _along(x, axes, 0), keepdims)
+    @runs_over(by_attribute)
+    def by_attribute_over(
+        given: Sequence[Any], results: Sequence[Array], *, axes: Any = None, keepdims: int = 1
+    ) -> list[Callable[[], Any]] | None:
+        return _over(name, given[0], results[0], _along(given[0], axes, 0))
 
-    @lays(by_input)
-    def lay_by_input(
-        calls: Calls,
-        x: Array,
-        axes: Array | None = None,
+    @runs_over(by_input)
+    def by_input_over(
+        given: Sequence[Any],
+        results: Sequence[Array],
         *,
         keepdims: int = 1,
         noop_with_empty_axes: int = 0,
-    ) -> tuple[Array] | None:
-        return lay(calls, x, _along(x, axes, noop_with_empty_axes), keepdims)
+    ) -> list[Callable[[], Any]] | None:
+        axes = given[1] if len(given) > 1 else None
+        return _over(name, given[0], results[0], _along(given[0], axes, noop_with_empty_axes))
 
 
 for _name, (_since, _reduction) in _REDUCTIONS.items():

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastrnn.models.ops.laying import Calls, copy
 from fastrnn.models.ops.room import claim
 from fastrnn.models.ops.shape import numbers
-from fastrnn.models.ops.table import Array, lays, op
+from fastrnn.models.ops.table import Array, op, runs_over
 
 
 def axis_of(x: Array, axis: int) -> int:
@@ -27,16 +27,12 @@ def concat(*parts: Array, axis: int, out: Array | None = None) -> Array:
     return np.concatenate(parts, axis=axis, out=out)
 
 
-@lays(concat)
-def lay_concat(calls: Calls, *parts: Array, axis: int) -> tuple[Array]:
-    """As `table.lays` says."""
-    y = concat(*parts, axis=axis)
-    start = 0
-    for part in parts:
-        at = (slice(None),) * axis_of(y, axis)
-        copy(calls, y[(*at, slice(start, start + part.shape[axis]))], part)
-        start += part.shape[axis]
-    return (y,)
+@runs_over(concat)
+def concat_over(given: Sequence[Any], results: Sequence[Array], *, axis: int) -> list[Any]:
+    """A copy of each part into its place."""
+    ends = np.cumsum([part.shape[axis] for part in given])[:-1]
+    places = np.split(results[0], ends, axis=axis)
+    return [partial(np.copyto, place, part) for place, part in zip(places, given, strict=True)]
 
 
 @op("Split", 2, kind="view")
@@ -116,7 +112,7 @@ def slice_10(x: Array, starts: Any, ends: Any, axes: Any = None, steps: Any = No
     return x[tuple(index)]
 
 
-@op("Gather", 1)
+@op("Gather", 1, kind="view")
 def gather(x: Array, indices: Array, *, axis: int = 0) -> Array:
     """X's slices at `indices` along an axis, which becomes the axes of `indices`."""
     axis = axis_of(x, axis)
@@ -194,6 +190,16 @@ def tile(x: Array, repeats: Array) -> Array:
     return np.tile(x, times)
 
 
+_MODES = {"constant": "constant", "reflect": "reflect", "edge": "edge", "wrap": "wrap"}
+
+
+class _Amounts(NamedTuple):
+    """What a Pad cuts off first, and what it then adds before and after each axis."""
+
+    cut: tuple[slice, ...]
+    widths: list[tuple[int, int]]
+
+
 @op("Pad", 2)
 def pad_2(x: Array, *, pads: Sequence[int], mode: str = "constant", value: float = 0.0) -> Array:
     """X with `pads` elements before each axis and then after each, fewer where negative."""
@@ -205,34 +211,26 @@ def pad_11(
     x: Array, pads: Any, value: Any = None, axes: Any = None, *, mode: str = "constant"
 ) -> Array:
     """X with `pads` elements before each of `axes` and then after each, fewer where negative."""
-    return lay_pad_11([], x, pads, value, axes, mode=mode)[0]
+    if mode not in _MODES:
+        raise ValueError(f"mode={mode!r}, expected one of {', '.join(_MODES)}")
+    cut, widths = _amounts(x, pads, axes)
+    x = x[cut]
+    claim([n + low + high for n, (low, high) in zip(x.shape, widths, strict=True)], x.dtype)
+    if mode == "constant":
+        fill = 0 if value is None else np.asarray(value).reshape(-1)[0]
+        return np.pad(x, widths, constant_values=fill)
+    most = {"reflect": -1, "wrap": 0}.get(mode)
+    for n, pair in zip(x.shape, widths, strict=True):
+        if max(pair) and (not n or (most is not None and max(pair) > n + most)):
+            raise ValueError(f"mode={mode!r} pads {n} elements with {max(pair)}")
+    return np.pad(x, widths, mode=_MODES[mode])  # type: ignore[call-overload,no-any-return]
 
 
-@lays(pad_2)
-def lay_pad_2(
-    calls: Calls, x: Array, *, pads: Sequence[int], mode: str = "constant", value: float = 0.0
-) -> tuple[Array]:
-    """As `table.lays` says."""
-    return lay_pad_11(calls, x, np.array(pads), x.dtype.type(value), mode=mode)
-
-
-@lays(pad_11)
-def lay_pad_11(
-    calls: Calls,
-    x: Array,
-    pads: Any,
-    value: Any = None,
-    axes: Any = None,
-    *,
-    mode: str = "constant",
-) -> tuple[Array]:
-    """As `table.lays` says."""
+def _amounts(x: Array, pads: Any, axes: Any) -> _Amounts:
     amounts = numbers(pads)
     chosen = list(range(x.ndim)) if axes is None else [axis_of(x, a) for a in numbers(axes)]
     if len(amounts) != 2 * len(chosen):
         raise ValueError(f"pads has {len(amounts)} numbers, expected {2 * len(chosen)}")
-    if mode != "constant" and mode not in _BORDERS:
-        raise ValueError(f"mode={mode!r}, expected one of constant, {', '.join(_BORDERS)}")
     before, after = [0] * x.ndim, [0] * x.ndim
     for place, axis in enumerate(chosen):
         before[axis], after[axis] = amounts[place], amounts[len(chosen) + place]
@@ -240,61 +238,61 @@ def lay_pad_11(
         slice(max(-low, 0), max(n - max(-high, 0), 0))
         for n, low, high in zip(x.shape, before, after, strict=True)
     )
-    widths = [(max(low, 0), max(high, 0)) for low, high in zip(before, after, strict=True)]
+    return _Amounts(
+        cut, [(max(low, 0), max(high, 0)) for low, high in zip(before, after, strict=True)]
+    )
+
+
+@runs_over(pad_2)
+def pad_2_over(
+    given: Sequence[Any],
+    results: Sequence[Array],
+    *,
+    pads: Sequence[int],
+    mode: str = "constant",
+    value: float = 0.0,
+) -> list[Any] | None:
+    """As `pad_over`."""
+    return pad_over([given[0], np.array(pads)], results, mode=mode)
+
+
+@runs_over(pad_11)
+def pad_over(
+    given: Sequence[Any], results: Sequence[Array], *, mode: str = "constant"
+) -> list[Any] | None:
+    """Copies: of x into its place, and of the edges one axis after another."""
+    x, y = given[0], results[0]
+    cut, widths = _amounts(x, given[1], given[3] if len(given) > 3 else None)
+    if mode == "constant" and len(given) > 2 and given[2] is not None and given[2].flags.writeable:
+        return None  # a value that may change
     x = x[cut]
-    lengths = [n + low + high for n, (low, high) in zip(x.shape, widths, strict=True)]
-    claim(lengths, x.dtype)
-    fill = 0 if value is None else np.asarray(value).reshape(-1)[0]
-    y = np.full(lengths, fill if mode == "constant" else 0, x.dtype)
-    inner = tuple(slice(low, low + n) for n, (low, _) in zip(x.shape, widths, strict=True))
-    copy(calls, y[inner], x)
-    if mode != "constant":
-        for axis, (low, high) in enumerate(widths):
-            for target, source in _BORDERS[mode](low, x.shape[axis], high):
-                at = (slice(None),) * axis
-                copy(calls, y[(*at, target)], y[(*at, source)])
-    return (y,)
+    place = [slice(low, low + n) for n, (low, _) in zip(x.shape, widths, strict=True)]
+    calls: list[Any] = [partial(np.copyto, y[tuple(place)], x)]
+    if mode == "constant":  # which stays
+        return calls
+    for axis, (low, high) in enumerate(widths):
+        inner = place[axis]
+        for count, side in ((low, 0), (high, 1)):
+            if count:
+                at = slice(0, low) if side == 0 else slice(inner.stop, inner.stop + high)
+                source = _edge(inner, count, side, mode)
+                index = (*(slice(None),) * axis,)
+                rest = tuple(place[axis + 1 :])
+                calls.append(partial(np.copyto, y[(*index, at, *rest)], y[(*index, source, *rest)]))
+        place[axis] = slice(None)
+    return calls
 
 
-def _reflection(low: int, n: int, high: int) -> Iterator[tuple[slice, slice]]:
-    """The pieces of a padded axis of low, n and high elements, and where they are copied from."""
-    if max(low, high) >= max(n, 1):
-        raise ValueError(f"reflects more than there is: {low} and {high} of {n} elements")
-    end = low + n
-    if low:
-        yield slice(0, low), slice(2 * low, low, -1)
-    if high:
-        yield (
-            slice(end, end + high),
-            slice(end - 2, end - 2 - high if end - 2 >= high else None, -1),
-        )
-
-
-def _edge(low: int, n: int, high: int) -> Iterator[tuple[slice, slice]]:
-    """As `_reflection`."""
-    if not n and (low or high):
-        raise ValueError("repeats the edge of nothing")
-    end = low + n
-    if low:
-        yield slice(0, low), slice(low, low + 1)
-    if high:
-        yield slice(end, end + high), slice(end - 1, end)
-
-
-def _wrap(low: int, n: int, high: int) -> Iterator[tuple[slice, slice]]:
-    """As `_reflection`."""
-    if not n and (low or high):
-        raise ValueError("wraps round nothing")
-    end = low + n
-    for start in range(low, 0, -n) if n else ():  # from the middle outwards
-        count = min(n, start)
-        yield slice(start - count, start), slice(start - count + n, start + n)
-    for start in range(end, end + high, n) if n else ():
-        count = min(n, end + high - start)
-        yield slice(start, start + count), slice(start - n, start - n + count)
-
-
-_BORDERS = {"reflect": _reflection, "edge": _edge, "wrap": _wrap}
+def _edge(inner: slice, count: int, side: int, mode: str) -> slice | list[int]:
+    """Where in a padded axis the numbers of an edge come from."""
+    first, last = inner.start, inner.stop - 1
+    if mode == "edge":
+        return slice(first, first + 1) if side == 0 else slice(last, last + 1)
+    if mode == "wrap":
+        return slice(last + 1 - count, last + 1) if side == 0 else slice(first, first + count)
+    if side == 0:
+        return slice(first + count, first, -1)
+    return slice(last - 1, last - 1 - count if last - 1 - count >= 0 else None, -1)
 
 
 @op("Trilu", 14)

@@ -37,7 +37,8 @@ class Op:
     takes_out: whether the function takes `out`.
     shaped_by: the inputs whose values, beside the others' shapes, decide the outputs' shapes.
     prepare: makes, from inputs that are constant, a function that is faster than the plain one.
-    lay: gives the outputs as buffers, and the calls that fill them.
+    over: makes the calls that compute given outputs again from given inputs, both arrays that stay
+        where they are. What `prepare` made may have an `over` of its own.
     """
 
     name: str
@@ -50,7 +51,7 @@ class Op:
     counts_outputs: bool = False
     takes_out: bool = False
     prepare: Callable[..., Callable[..., Any] | None] | None = None
-    lay: Callable[..., tuple[Array, ...] | None] | None = None
+    over: Callable[..., list[Callable[[], Any]] | None] | None = None
 
 
 TABLE: dict[tuple[str, str], list[Op]] = {}  # (domain, name) -> its versions, oldest first
@@ -123,19 +124,19 @@ def prepares(function: Callable[..., Any]) -> Callable[[Function], Function]:
     return enter
 
 
-def lays(function: Callable[..., Any]) -> Callable[[Function], Function]:
-    """Enter a function that lays out the operators which `function` computes.
+def runs_over(*functions: Callable[..., Any]) -> Callable[[Function], Function]:
+    """Enter a function that makes the calls of the operators which `functions` compute.
 
-    It takes a list of calls (a function and a tuple of its arguments), the node's inputs and its
-    attributes as keywords; it returns the outputs, which hold values already, and appends the calls
-    that compute them again in place from what the inputs then hold; or None where it cannot. A
-    prepared function may have a method `lay(calls, *inputs)` that does the same.
+    It takes the inputs and the outputs, two lists of arrays, and the node's attributes as
+    keywords; it returns calls without arguments, or None where there are none better than the
+    plain function and a copy.
     """
 
-    def enter(lay: Function) -> Function:
-        for made in _BY_FUNCTION[function]:
-            made.lay = lay
-        return lay
+    def enter(over: Function) -> Function:
+        for function in functions:
+            for made in _BY_FUNCTION[function]:
+                made.over = over
+        return over
 
     return enter
 

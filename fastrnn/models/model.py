@@ -110,16 +110,6 @@ class Model:
         """The recurrent layers that run in the kernels, by the names of their nodes."""
         return MappingProxyType(self._plan.layers())
 
-    @property
-    def operators(self) -> Mapping[str, int]:
-        """How often a call runs each operator, once what is constant has been computed."""
-        return MappingProxyType(self._plan.operators())
-
-    @property
-    def unused(self) -> tuple[str, ...]:
-        """The tensors of the file that nothing in it reads."""
-        return self._source.unused
-
     def stream(
         self, batch: int | None = None, *, initial_state: Any = None
     ) -> ModelStream | TimeStream:

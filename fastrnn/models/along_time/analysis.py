@@ -81,6 +81,11 @@ def analyse(graph: Graph, facts: Mapping[str, Fact]) -> Analysis:
     read = {name for node in nodes for name in node.inputs if name}
     still = read - made - given - graph.constants.keys()
     still = {name for name in still if not known[name].counts}
+    fixed = {*still, *graph.constants, ""}
+    for part in parts:
+        for name in [n for i, n in enumerate(part.node.inputs) if i in part.states]:
+            if name not in fixed:
+                raise _refused(part.node, f"it begins in the state {name!r}, made from an input")
     return Analysis(tuple(parts), known, tuple(sorted(still)), steady, endless)
 
 

@@ -18,6 +18,7 @@ from fastrnn.models.plan import Plan
 # Lengths of axes that are tried, until one is long enough for the graph; the other run has twice
 # as many.
 LENGTHS = (32, 8, 96, 256, 1024, 4096, 16384)
+_FEW = 2
 _TIME = {
     "t",
     "time",
@@ -68,20 +69,20 @@ def find_axes(graph: Graph, plan: Plan, said: int | Mapping[str, int] | None) ->
         raise ValueError("the model has no inputs")
     given = None if said is None else _said(graph, said)
     groups = _groups(graph, given)
-    problem = "no length that was tried fits the graph"
+    problem = "the file leaves no axis open"
     for length in LENGTHS:
         driven: dict[str, set[str]] = {}
-        try:
-            base = _shapes(plan, graph, groups, dict.fromkeys(groups, length))
-            for symbol in groups:
-                other = _shapes(
-                    plan, graph, groups, dict.fromkeys(groups, length) | {symbol: 2 * length}
-                )
+        for symbol in groups:
+            try:  # with few of everything else, which may be too few where that is time
+                few = dict.fromkeys(groups, _FEW)
+                base = _shapes(plan, graph, groups, few | {symbol: length})
+                other = _shapes(plan, graph, groups, few | {symbol: 2 * length})
+            except ValueError as error:
+                problem = str(error)
+            else:
                 driven[symbol] = _driven(graph, base, other)
-        except ValueError as error:
-            problem = str(error)
-            continue
-        return _decided(graph, groups, driven, given, length)
+        if driven:
+            return _decided(graph, groups, driven, given, length)
     raise ValueError(f"the axis of time was not found: {problem}")
 
 
@@ -168,10 +169,8 @@ def _decided(
     given: Mapping[str, int] | None,
     length: int,
 ) -> InputAxes:
-    time, batch = _told(groups, driven) if given is None else ("time_axis", None)
-    if given is not None:
-        rest = [symbol for symbol in groups if symbol != "time_axis"]
-        batch = rest[0] if rest else None
+    time = _told(groups, driven) if given is None else "time_axis"
+    batch = next((symbol for symbol in groups if symbol != time), None)
     places, rows = dict(groups[time]), dict(groups.get(batch or "", ()))
     for value in graph.inputs:
         if value.name not in places and value.name not in rows and rows:
@@ -186,17 +185,15 @@ def _decided(
     return InputAxes(places, {value.name: rows.get(value.name) for value in graph.inputs}, length)
 
 
-def _told(
-    groups: Mapping[str, list[Place]], driven: Mapping[str, set[str]]
-) -> tuple[str, str | None]:
-    """The names of time and of the batch, by what they drive, or else by what they are called."""
+def _told(groups: Mapping[str, list[Place]], driven: Mapping[str, set[str]]) -> str:
+    """The name of time, by what it drives, or else by what it is called."""
     for wanted, never in (("time", "batch"), ("windows", "rows")):
         found = [s for s, what in driven.items() if wanted in what and never not in what]
         if len(found) == 1:
-            return found[0], _rest(groups, found[0])
+            return found[0]
     called = [s for s in groups if _TIME & set(_words(s))]
     if len(called) == 1:
-        return called[0], _rest(groups, called[0])
+        return called[0]
     axes = ", ".join(groups) or "none"
     raise ValueError(f"which axis is time cannot be told (open are: {axes}): say time_axis")
 
@@ -204,8 +201,3 @@ def _told(
 def _words(name: str) -> Iterator[str]:
     for word in name.replace("-", "_").split("_"):
         yield word.lower()
-
-
-def _rest(groups: Mapping[str, list[Place]], time: str) -> str | None:
-    rest = [symbol for symbol in groups if symbol != time]
-    return rest[0] if rest else None

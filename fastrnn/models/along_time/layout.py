@@ -22,15 +22,16 @@ class TimeLayout:
     def __init__(self, unrolled: Unrolled, what: str) -> None:
         self._what, self._unrolled = what, unrolled
         inputs, axes = unrolled.graph.inputs, unrolled.axes
+        batches = {name: fact.batch for name, fact in unrolled.inputs.items()}
         whole, single, rest = [], [], []
-        single_axes: dict[str, int | None] = dict(axes.batch)
+        single_axes: dict[str, int | None] = dict(batches)
         self._time: dict[str, int] = {}  # of each input that has it, its rows in front
         for value in inputs:
             if value.name not in axes.time:
                 for values in (whole, single, rest):
                     values.append(value)
                 continue
-            time, batch = axes.time[value.name], axes.batch[value.name]
+            time, batch = axes.time[value.name], batches[value.name]
             shape: list[Any] = list(value.shape or ())
             shape[time] = _FRAMES
             whole.append(replace(value, shape=tuple(shape)))
@@ -39,9 +40,9 @@ class TimeLayout:
             self._time[value.name] = in_front(time, batch)
         self._inputs = [value.name for value in inputs]
         self._rest_names = [value.name for value in rest]
-        self._whole = Intake(whole, Batch(axes.batch, axes.single), what)
+        self._whole = Intake(whole, Batch(batches, axes.single), what)
         self._single = Intake(single, Batch(single_axes, axes.single), what)
-        self._rest = Intake(rest, Batch(axes.batch, axes.single), what)
+        self._rest = Intake(rest, Batch(batches, axes.single), what)
         rows: dict[str, int | None] = {}
         one: dict[str, int | None] = {}
         self._out_time = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ import numpy as np
 from fastrnn.models.along_time import schedule
 from fastrnn.models.along_time.analysis import Analysis, analyse
 from fastrnn.models.along_time.axes import InputAxes, find_axes, noise
-from fastrnn.models.along_time.facts import Fact, measure
+from fastrnn.models.along_time.facts import Axis, Fact, measure
 from fastrnn.models.along_time.turn import Draft, Kept, recurrent_states, waiting
 from fastrnn.models.graph import Graph
 from fastrnn.models.ops.table import Array
@@ -65,16 +65,25 @@ class Unrolled:
         self.axes: InputAxes = find_axes(graph, self._plan, said)
         facts = measure(graph, binder, self._noise, self.axes.single, self.axes.frames)
         self.analysis: Analysis = analyse(graph, facts)
-        self.outputs: dict[str, Fact] = {
-            name: self.analysis.facts[value] for name, value in graph.outputs.items()
-        }
+        facts = self.analysis.facts
+        self.inputs = {v.name: self._with_rows(facts[v.name]) for v in graph.inputs}
+        self.outputs = {name: self._with_rows(facts[v]) for name, v in graph.outputs.items()}
         self._lock = Lock()
         self._turns: OrderedDict[Any, Turn] = OrderedDict()
         self._still: dict[int, dict[str, Array]] = {}
         self._follow()
 
+    def _with_rows(self, fact: Fact) -> Fact:
+        """The first axis of 1 as the batch, where a batch of 1 is written into the file."""
+        ones = [i for i, axis in enumerate(fact.axes) if axis == Axis("still", 1)]
+        if not self.axes.single or not ones:
+            return fact
+        axes = list(fact.axes)
+        axes[ones[0]] = Axis("batch")
+        return replace(fact, axes=tuple(axes))
+
     def _noise(self, rows: int, frames: int) -> list[Array]:
-        lengths = {(name, axis): frames for name, axis in self.axes.time.items()}
+        lengths = dict.fromkeys(self.axes.time.items(), frames)
         for name, batch in self.axes.batch.items():
             if batch is not None:
                 lengths[name, batch] = rows
@@ -152,7 +161,7 @@ class Unrolled:
         graph = draft.finished(given, counts)
         number = -1 if last else self._numbers[after]
         own = [name for name, value in self.graph.outputs.items() if counts[value]]
-        inputs = [*(facts[name] for name in given), *(k.fact for k in draft.before)]
+        inputs = [*(self.inputs[name] for name in given), *(k.fact for k in draft.before)]
         outputs = [*(self.outputs[name] for name in own), *(k.fact for k in draft.after)]
         runner = Runner(
             graph, self._binder, ([f.batch for f in inputs], [f.batch for f in outputs])
@@ -265,6 +274,8 @@ class Unrolled:
 
     def begin(self, rows: int) -> dict[str, Array]:
         """What is kept before the first frame, (B, ...)."""
+        if self.axes.single and rows > 1:
+            return {key: np.repeat(array, rows, 0) for key, array in self.begin(1).items()}
         kept: dict[str, Array] = {}
         facts = self.analysis.facts
         arrays = {**self.graph.constants, **self.still(rows)}

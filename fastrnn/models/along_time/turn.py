@@ -17,6 +17,7 @@ from fastrnn.models.ops import table
 from fastrnn.models.ops.table import Array
 
 # ONNX's own operators of the versions that are made here.
+_READ_SHAPES = ("Shape", "Size")
 _SLICE, _CONCAT, _RESHAPE, _IDENTITY = (
     table.TABLE["", name][-1] for name in ("Slice", "Concat", "Reshape", "Identity")
 )
@@ -155,7 +156,7 @@ class Draft:
             {**made, **self._outputs},
             {},
             self._graph.budget,
-            data_decides=False,
+            data_decides=any(n.op is not None and n.op.name in _READ_SHAPES for n in self._nodes),
         )
 
     # What rules make their nodes with.

@@ -55,7 +55,7 @@ class Part:
     emit: makes the node of a turn; None: the node as it is.
     order: of a merged output, "BT" or "TB"; "": as its inputs.
     states: of a recurrent node, the numbers of the inputs that its outputs 1, 2 become.
-    trim: first and last frames of the output that are not used.
+    then: a window over the output, of single frames: what more is cut off or added at its ends.
     endless: the numbers of inputs that are the same in every frame, as many as are wanted.
     """
 
@@ -65,7 +65,7 @@ class Part:
     emit: Emit | None = None
     order: str = ""
     states: tuple[int, ...] = ()
-    trim: Window | None = None
+    then: Window | None = None
     endless: tuple[int, ...] = ()
     node: Node = field(default=None)  # type: ignore[assignment]
 

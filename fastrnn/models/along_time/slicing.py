@@ -93,8 +93,8 @@ def pad(seen: Seen) -> Part | Cannot:
         if fill is None:
             return Cannot("what it pads with is no constant")
     fill = np.asarray(fill).reshape(-1)[0]
-    window = Window(lead=max(low, 0), trail=max(high, 0), fill=fill,
-                    skip=max(-low, 0), drop=max(-high, 0))  # fmt: skip
+    cut = Window(skip=max(-low, 0), drop=max(-high, 0))
+    ends = Window(lead=max(low, 0), trail=max(high, 0), fill=fill)
     rest = list(amounts)
     rest[place] = rest[place + len(axes)] = 0
 
@@ -104,7 +104,9 @@ def pad(seen: Seen) -> Part | Cannot:
             return draft.identity(node, inputs[0])
         return draft.changed(node, inputs[0], 1, "pads", np.array(rest, np.int64))
 
-    return Part({0: window}, axis, emit=emit)
+    if cut == ONE:
+        return Part({0: ends}, axis, emit=emit)
+    return Part({0: cut}, axis, emit=emit, then=None if not (ends.lead or ends.trail) else ends)
 
 
 @along("Concat")

@@ -83,9 +83,10 @@ def analyse(graph: Graph, facts: Mapping[str, Fact]) -> Analysis:
     still = {name for name in still if not known[name].counts}
     fixed = {*still, *graph.constants, ""}
     for part in parts:
-        for name in [n for i, n in enumerate(part.node.inputs) if i in part.states]:
+        ends = [n for w in part.windows.values() for n in (w.lead_of, w.trail_of)]
+        for name in [*ends, *(n for i, n in enumerate(part.node.inputs) if i in part.states)]:
             if name not in fixed:
-                raise _refused(part.node, f"it begins in the state {name!r}, made from an input")
+                raise _refused(part.node, f"it begins or ends with {name!r}, made from an input")
     return Analysis(tuple(parts), known, tuple(sorted(still)), steady, endless)
 
 

@@ -32,7 +32,7 @@ class Cannot:
 class Window:
     """The frames of one input that one unit of output needs: `span` of them, `stride` apart.
 
-    lead, trail: frames of `fill` before the first and after the last.
+    lead, trail: frames before the first and after the last: of `fill`, or the values named.
     skip, drop: first and last frames that are not used.
     """
 
@@ -41,6 +41,8 @@ class Window:
     lead: int = 0
     trail: int = 0
     fill: Any = 0
+    lead_of: str = ""
+    trail_of: str = ""
     skip: int = 0
     drop: int = 0
 

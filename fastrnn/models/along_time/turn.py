@@ -109,8 +109,8 @@ class Draft:
         if move.new:
             pieces.append(new)
         if move.trail:
-            shape = fact.shape(self.rows, move.trail)
-            pieces.append(self.constant(np.full(shape, window.fill, fact.dtype)))
+            trail = self._constants[window.trail_of] if window.trail_of else window.fill
+            pieces.append(self.constant(ends(fact, self.rows, move.trail, trail)))
         if not pieces:
             return ""
         whole = pieces[0]
@@ -224,6 +224,11 @@ class Draft:
         while made in self._facts:
             made += "#"
         return made
+
+
+def ends(fact: Fact, rows: int, frames: int, values: Any) -> Array:
+    """Frames before the first or after the last."""
+    return np.array(np.broadcast_to(np.asarray(values, fact.dtype), fact.shape(rows, frames)))
 
 
 def waiting(part: Part, number: int, facts: Mapping[str, Fact], frames: int) -> Kept:

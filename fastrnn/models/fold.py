@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastrnn.errors import FormatError
-from fastrnn.models.graph import Branch, Graph, Node
+from fastrnn.models.graph import Branch, Graph, Node, alive
 from fastrnn.models.ops.room import RoomError, room
 from fastrnn.models.ops.table import Array
 from fastrnn.models.step import FAULTS, Binder, guard
@@ -48,7 +48,7 @@ def fold(
     folder = _Folder({**graph.constants, **fixed}, graph, shapes, options or {})
     nodes = list(folder.nodes(graph.nodes, strict=True))
     outputs = {name: folder.named(value) for name, value in graph.outputs.items()}
-    kept, needed = _alive(nodes, set(outputs.values()))
+    kept, needed = alive(nodes, outputs.values())
     return replace(
         graph,
         nodes=tuple(kept),
@@ -164,31 +164,3 @@ class _Folder:
             inputs[i] and inputs[i] not in self.constants for i in decisive if i < len(inputs)
         ):
             self.varying.update(node.outputs)
-
-
-def reads(node: Node) -> set[str]:
-    """The names that a node reads, those that its branches read from outside among them."""
-    names = {name for name in node.inputs if name}
-    for branch in node.branches or ():
-        inner = set(branch.outputs).union(*map(reads, branch.nodes))
-        names |= inner - {name for inside in branch.nodes for name in inside.outputs}
-    return names
-
-
-def _alive(nodes: list[Node], needed: set[str]) -> tuple[list[Node], set[str]]:
-    """The nodes that something needs, and all names that are needed."""
-    kept = []
-    for node in reversed(nodes):
-        if not needed.intersection(name for name in node.outputs if name):
-            continue
-        if node.branches is not None:
-            node = replace(
-                node,
-                branches=tuple(
-                    Branch(tuple(_alive(list(b.nodes), set(b.outputs))[0]), b.outputs)
-                    for b in node.branches
-                ),
-            )
-        needed |= reads(node)
-        kept.append(node)
-    return kept[::-1], needed

@@ -23,6 +23,7 @@ from fastrnn.models.batch import find_batch
 from fastrnn.models.bound import Bound, Bounds
 from fastrnn.models.fingerprint import graph_fingerprint
 from fastrnn.models.fold import fold
+from fastrnn.models.fuse import fuse
 from fastrnn.models.graph import Graph, build
 from fastrnn.models.inputs import Signature, element_dtype
 from fastrnn.models.ops.table import Array
@@ -59,7 +60,7 @@ class Model:
         self._source = graph
         self._binder = Binder(options)
         self._fixed = _fixed(graph, fixed)
-        self._graph = fold(graph, self._fixed, options=options)
+        self._graph = fuse(fold(graph, self._fixed, options=options))
         self._signature = Signature(self._graph)
         self._plan = Plan.of(self._graph, self._binder)
         self._by_shape = _depends_on_shapes(self._graph)

@@ -108,6 +108,35 @@ def cut(stack, draw):
     stack.add("Slice", *numbers)
 
 
+def joined_ends(stack, draw):
+    """Constant frames in front and behind."""
+    source, parts = stack.last, []
+    for name in ("front", "end"):
+        count = draw(st.integers(0, 3))
+        if count:
+            shape = stack.add("Shape", source=source)
+            rows = stack.add("Gather", stack.constant(np.array([0])), source=shape)
+            rest = stack.constant(np.array([CHANNELS, count]))
+            stack.add("Concat", rest, source=rows, axis=0)
+            parts.append(
+                (name, stack.add("Expand", stack.last, source=stack.noise(1, CHANNELS, 1)))
+            )
+    front = [made for name, made in parts if name == "front"]
+    end = [made for name, made in parts if name == "end"]
+    first, *more = [*front, source, *end]
+    stack.add("Concat", *more, source=first, axis=2)
+
+
+def chomped(stack, draw):
+    """As many frames as there were, of more: as causal convolutions are often written."""
+    source, count = stack.last, draw(st.integers(1, 3))
+    made = stack.add("Conv", stack.noise(CHANNELS, CHANNELS, count + 1), pads=[count, count])
+    stack.add("Shape", source=source)
+    length = stack.add("Gather", stack.constant(np.array([2])))
+    zero, axis = stack.constant(np.array([0])), stack.constant(np.array([2]))
+    stack.add("Slice", zero, length, axis, source=made)
+
+
 def activation(stack, draw):
     stack.add(draw(st.sampled_from(["Relu", "Tanh", "Sigmoid", "Elu", "HardSwish", "Neg"])))
 
@@ -157,8 +186,8 @@ def residual(stack, draw):
     stack.add(draw(st.sampled_from(["Add", "Mul", "Max"])), made, source=source)
 
 
-LAYERS = [conv, conv, spread, pool, pad, cut, activation, normalisation, recurrent, linear, residual,
-          residual]  # fmt: skip
+LAYERS = [conv, conv, spread, pool, pad, cut, joined_ends, chomped, activation, normalisation,
+          recurrent, linear, residual, residual]  # fmt: skip
 
 
 def joined(stream, x, cuts, axis=-1):

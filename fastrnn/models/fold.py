@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastrnn.errors import FormatError
-from fastrnn.models.graph import Branch, Graph, Node
+from fastrnn.models.graph import Branch, Graph, Node, alive
 from fastrnn.models.ops.room import RoomError, room
 from fastrnn.models.ops.table import Array
 from fastrnn.models.step import FAULTS, Binder, guard
@@ -28,6 +28,7 @@ def fold(
     graph: Graph,
     fixed: Mapping[str, Array] | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Graph:
     """The graph that remains.
 
@@ -36,6 +37,7 @@ def fold(
     fixed : arrays of inputs, which become constants
     shapes : the shapes of values in an earlier run
         What remains is then for inputs of the same shapes only.
+    options : how layers and products compute, so that constants are as they would be in a run
 
     Raises
     ------
@@ -43,10 +45,10 @@ def fold(
         A node cannot be computed from its constants.
     """
     fixed = dict(fixed or {})
-    folder = _Folder({**graph.constants, **fixed}, graph, shapes)
+    folder = _Folder({**graph.constants, **fixed}, graph, shapes, options or {})
     nodes = list(folder.nodes(graph.nodes, strict=True))
     outputs = {name: folder.named(value) for name, value in graph.outputs.items()}
-    kept, needed = _alive(nodes, set(outputs.values()))
+    kept, needed = alive(nodes, outputs.values())
     return replace(
         graph,
         nodes=tuple(kept),
@@ -62,6 +64,7 @@ class _Folder:
     constants: dict[str, Array]
     graph: Graph
     shapes: Mapping[str, tuple[int, ...]] | None
+    options: Mapping[str, Any]
 
     def __post_init__(self) -> None:
         self.aliases: dict[str, str] = {}
@@ -115,7 +118,7 @@ class _Folder:
         try:
             with room(min(self.budget.left, self.work)), np.errstate(all="ignore"):
                 guard(node, values)
-                made = Binder({}).bind(node, {})(*values)
+                made = Binder(self.options).bind(node, self.constants)(*values)
         except RoomError:
             return False
         except FAULTS as error:
@@ -161,31 +164,3 @@ class _Folder:
             inputs[i] and inputs[i] not in self.constants for i in decisive if i < len(inputs)
         ):
             self.varying.update(node.outputs)
-
-
-def reads(node: Node) -> set[str]:
-    """The names that a node reads, those that its branches read from outside among them."""
-    names = {name for name in node.inputs if name}
-    for branch in node.branches or ():
-        inner = set(branch.outputs).union(*map(reads, branch.nodes))
-        names |= inner - {name for inside in branch.nodes for name in inside.outputs}
-    return names
-
-
-def _alive(nodes: list[Node], needed: set[str]) -> tuple[list[Node], set[str]]:
-    """The nodes that something needs, and all names that are needed."""
-    kept = []
-    for node in reversed(nodes):
-        if not needed.intersection(name for name in node.outputs if name):
-            continue
-        if node.branches is not None:
-            node = replace(
-                node,
-                branches=tuple(
-                    Branch(tuple(_alive(list(b.nodes), set(b.outputs))[0]), b.outputs)
-                    for b in node.branches
-                ),
-            )
-        needed |= reads(node)
-        kept.append(node)
-    return kept[::-1], needed

@@ -6,8 +6,8 @@ twice in two branches is renamed. Constants of all branches stand together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastrnn.errors import FormatError
@@ -54,7 +54,7 @@ class Graph:
     inputs: what a caller gives. outputs: the file's name of each output -> the value it is.
     constants: arrays by name, which nobody may write to.
     declared: what the file says of inputs and outputs.
-    unused: tensors that nothing refers to. ignored: what else is of no account, in words.
+    unused: tensors that no output needs. ignored: what else is of no account, in words.
     data_decides: whether the shapes of values may depend on more than the inputs' shapes.
     """
 
@@ -110,7 +110,6 @@ class _Checker:
     def __init__(self, model: onnx.Model) -> None:
         self.model, self.budget = model, model.budget
         self.taken: set[str] = set()
-        self.used: set[str] = set()
         self.constants: dict[str, Array] = {}
 
     def graph(self) -> Graph:
@@ -124,7 +123,8 @@ class _Checker:
         names = [value.name for value in graph.outputs]
         if len(set(names)) != len(names) or not names:
             raise FormatError("has no outputs" if not names else "has an output twice")
-        unused = [name for name in graph.initializers if name not in self.used]
+        needed = alive(nodes, outputs)[1]
+        unused = [name for name in self.constants if name not in needed]
         return Graph(
             nodes,
             self.constants,
@@ -133,7 +133,7 @@ class _Checker:
             {value.name: value for value in (*graph.inputs, *graph.outputs)},
             self.budget,
             tuple(unused),
-            self.model.ignored,
+            ignored=self.model.ignored,
         )
 
     def _constants(self, graph: onnx.Graph, scope: _Scope) -> None:
@@ -172,7 +172,6 @@ class _Checker:
             found = scope.find(name) if name else ""
             if found is None:
                 raise FormatError(f"{node}: input {shown(name)} is defined nowhere before it")
-            self.used.add(name)
             inputs.append(found)
         branches = None
         if (node.domain, node.op) == ("", "If"):
@@ -212,6 +211,31 @@ class _Checker:
             name = scope.find(value.name) if value.name else None
             if name is None:
                 raise FormatError(f"output {shown(value.name)} is defined nowhere")
-            self.used.add(value.name)
             found.append(name)
         return found
+
+
+def reads(node: Node) -> set[str]:
+    """The names that a node reads, those that its branches read from outside among them."""
+    names = {name for name in node.inputs if name}
+    for branch in node.branches or ():
+        inner = set(branch.outputs).union(*map(reads, branch.nodes))
+        names |= inner - {name for inside in branch.nodes for name in inside.outputs}
+    return names
+
+
+def alive(nodes: Sequence[Node], outputs: Iterable[str]) -> tuple[list[Node], set[str]]:
+    """The nodes that the outputs need, and the names of all values that they need."""
+    needed, kept = set(outputs), []
+    for node in reversed(nodes):
+        if not needed.intersection(name for name in node.outputs if name):
+            continue
+        if node.branches is not None:
+            then, other = (
+                Branch(tuple(alive(branch.nodes, branch.outputs)[0]), branch.outputs)
+                for branch in node.branches
+            )
+            node = replace(node, branches=(then, other))
+        needed |= reads(node)
+        kept.append(node)
+    return kept[::-1], needed

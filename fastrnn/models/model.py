@@ -23,6 +23,7 @@ from fastrnn.models.batch import find_batch
 from fastrnn.models.bound import Bound, Bounds
 from fastrnn.models.fingerprint import graph_fingerprint
 from fastrnn.models.fold import fold
+from fastrnn.models.fuse import fuse
 from fastrnn.models.graph import Graph, build
 from fastrnn.models.inputs import Signature, element_dtype
 from fastrnn.models.ops.table import Array
@@ -59,7 +60,7 @@ class Model:
         self._source = graph
         self._binder = Binder(options)
         self._fixed = _fixed(graph, fixed)
-        self._graph = fold(graph, self._fixed)
+        self._graph = fuse(fold(graph, self._fixed, options=options))
         self._signature = Signature(self._graph)
         self._plan = Plan.of(self._graph, self._binder)
         self._by_shape = _depends_on_shapes(self._graph)
@@ -231,7 +232,7 @@ class Model:
         values = self._signature.arrays(args, named)
         shapes: dict[str, tuple[int, ...]] = {}
         self._plan.run(values, shapes)
-        graph = fold(self._graph, shapes=shapes)
+        graph = fold(self._graph, shapes=shapes, options=self._binder.options)
         return trace(graph, resolve(find(graph), node), values, self._binder)
 
     def _run(self, values: list[Array]) -> list[Array]:
@@ -244,7 +245,7 @@ class Model:
         made = self._plan.run(values, shapes)
         graph, plan = self._graph, self._plan
         if self._by_shape:
-            graph = fold(graph, shapes=shapes)
+            graph = fold(graph, shapes=shapes, options=self._binder.options)
             plan = Plan.of(graph, self._binder)
         with self._lock:
             self._runs[key] = self._fastest(graph, plan, values)

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastrnn.errors import FormatError
-from fastrnn.models.fold import reads
-from fastrnn.models.graph import Graph, Node
+from fastrnn.models.graph import Graph, Node, reads
 from fastrnn.models.ops.room import resize, room
 from fastrnn.models.ops.table import Array
 from fastrnn.models.step import FAULTS, Binder, guard

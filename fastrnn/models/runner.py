@@ -80,7 +80,9 @@ class Run:
         views = [in_graph(array, axis) for array, axis in zip(inputs, runner.axes[0], strict=True)]
         shapes: dict[str, tuple[int, ...]] = {}
         outputs = runner.plan.run(views, shapes)
-        graph = fold(runner.graph, shapes=shapes)
+        graph = runner.graph
+        if graph.data_decides:
+            graph = fold(graph, shapes=shapes, options=runner.binder.options)
         self._bound: Bound | None = None
         self._plan = runner.plan
         if not graph.data_decides:

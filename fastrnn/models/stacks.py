@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,16 +16,13 @@ from fastrnn.formats.source import shown
 from fastrnn.layers import LAYERS
 from fastrnn.models.fold import fold
 from fastrnn.models.graph import Graph, Node, build
-from fastrnn.models.inputs import element_dtype
 from fastrnn.models.ops import packed
 from fastrnn.models.ops.cells import GATES
 from fastrnn.models.ops.recurrent import Attributes, Weights, check_weights
-from fastrnn.models.plan import Plan
-from fastrnn.models.step import Binder
+from fastrnn.models.probe import probe
 
 _SCOPE = re.compile(r"'([^']*)'")  # torch writes a list of the modules that a node is in
 _MOST_TEXT = 2000
-_PROBE_SIZE = 1 << 24  # elements of an input
 
 
 @dataclass(frozen=True)
@@ -265,32 +261,6 @@ def _output_of(node: Node | None, name: str, fits: bool, layout: int) -> str:
     if node is None or _kind(node) not in GATES or not fits or node.outputs[0] != name:
         return ""
     return name if node.attributes.get("layout", 0) == layout else ""
-
-
-def probe(graph: Graph) -> dict[str, tuple[int, ...]]:
-    """The shape of every value in a run over zeros, in which axes of unknown length differ.
-
-    As far as such a run comes: lengths may be written into a graph.
-    """
-    fixed = {n for value in graph.inputs for n in value.shape or () if isinstance(n, int)}
-    primes = [n for n in (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47) if n not in fixed]
-    lengths: dict[Any, int] = {}
-    arrays = []
-    for value in graph.inputs:
-        shape = []
-        for axis, length in enumerate(value.shape or ()):
-            if not isinstance(length, int):
-                key = length or (value.name, axis)
-                length = lengths.setdefault(key, primes[len(lengths) % len(primes)])
-            shape.append(length)
-        claimed = int(np.prod(shape, dtype=object))
-        if claimed > _PROBE_SIZE:
-            return {}
-        arrays.append(np.zeros(shape, element_dtype(value)))
-    shapes: dict[str, tuple[int, ...]] = {}
-    with suppress(ValueError):
-        Plan.of(graph, Binder({})).run(arrays, shapes)
-    return shapes
 
 
 def _goes_on(first: Found, second: Found) -> bool:

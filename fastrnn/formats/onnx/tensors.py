@@ -137,8 +137,9 @@ class Tensor:
             raise FormatError(f"has {typed[0]}, expected {field} for {self.element}")
         pieces = message.get(field, [])
         most = math.prod(self.shape) * (2 if self.element.startswith("complex") else 1)
-        values = _fixed(pieces, code) if code else _varints(pieces, most, field == "uint64_data")
-        return Bytes(values if code else self._narrow(values, most))
+        if code:
+            return Bytes(_fixed(pieces, code))
+        return Bytes(self._narrow(_varints(pieces, most, field == "uint64_data")))
 
     def _external(self) -> Bytes:
         entries = {
@@ -155,7 +156,7 @@ class Tensor:
         data = self.folder.read(entries["location"], numbers["offset"], numbers["length"])
         return Bytes(data)
 
-    def _narrow(self, values: Array, most: int) -> bytes:
+    def _narrow(self, values: Array) -> bytes:
         """The varints of a tensor as bytes of its type; FormatError where one does not fit."""
         self.budget.take(2 * values.nbytes)
         stored, _ = arrays.ELEMENTS[self.element]

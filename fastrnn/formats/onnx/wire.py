@@ -106,7 +106,7 @@ def _decode(
     if depth > MOST_DEPTH:
         raise FormatError(f"has messages nested deeper than {MOST_DEPTH}")
     budget.take(_MESSAGE_BYTES)
-    known, message = schema[name], {}
+    known, message = schema[name], dict[str, Any]()
     for number, wire, value in fields(data):
         field = known.get(number)
         if field is None:

@@ -69,7 +69,7 @@ def analyse(graph: Graph, facts: Mapping[str, Fact]) -> Analysis:
         if isinstance(part, Cannot):
             raise _refused(node, part.reason)
         if part.windows:
-            parts += _with_trim(part, known)
+            parts += _with_ends(part, known)
         else:
             endless.update(dict.fromkeys(node.outputs, part))
     _check_outputs(graph, known, endless)
@@ -83,9 +83,10 @@ def analyse(graph: Graph, facts: Mapping[str, Fact]) -> Analysis:
     still = {name for name in still if not known[name].counts}
     fixed = {*still, *graph.constants, ""}
     for part in parts:
-        for name in [n for i, n in enumerate(part.node.inputs) if i in part.states]:
+        ends = [n for w in part.windows.values() for n in (w.lead_of, w.trail_of)]
+        for name in [*ends, *(n for i, n in enumerate(part.node.inputs) if i in part.states)]:
             if name not in fixed:
-                raise _refused(part.node, f"it begins in the state {name!r}, made from an input")
+                raise _refused(part.node, f"it begins or ends with {name!r}, made from an input")
     return Analysis(tuple(parts), known, tuple(sorted(still)), steady, endless)
 
 
@@ -174,22 +175,22 @@ def _apart(part: Part, endless: Mapping[str, Part]) -> Part | Cannot:
     if not same:
         return part
     rest = {n: window for n, window in part.windows.items() if n not in same}
-    if any(part.windows[n] != ONE for n in same) or part.gives != 1 or part.trim or part.states:
+    if any(part.windows[n] != ONE for n in same) or part.gives != 1 or part.then or part.states:
         return Cannot("it runs over what is the same in every frame")
     return replace(part, windows=rest, endless=same)
 
 
-def _with_trim(part: Part, facts: dict[str, Fact]) -> list[Part]:
-    """A part whose output's first or last frames are not used, as two."""
-    if part.trim is None:
+def _with_ends(part: Part, facts: dict[str, Fact]) -> list[Part]:
+    """A part, and a second one for what is cut off or added at the ends of its output."""
+    if part.then is None:
         return [part]
-    name, inner = part.node.outputs[0], f"{part.node.outputs[0]}~untrimmed"
+    name, inner = part.node.outputs[0], f"{part.node.outputs[0]}~inner"
     while inner in facts:
         inner += "~"
     facts[inner] = facts[name]
-    whole = replace(part, node=replace(part.node, outputs=(inner,)), trim=None)
+    whole = replace(part, node=replace(part.node, outputs=(inner,)), then=None)
     cut = Node(_IDENTITY, (inner,), (name,), {}, part.node.source)
-    return [whole, Part({0: part.trim}, part.axis, node=cut)]
+    return [whole, Part({0: part.then}, part.axis, node=cut)]
 
 
 def _made_from_counts(inputs: list[Fact], outputs: list[Fact]) -> str:

@@ -121,5 +121,5 @@ def conv_transpose(seen: Seen) -> Part | Cannot:
         return draft.slice(node, spread.outputs[0], *cut)
 
     window = Window(span, lead=span - 1, trail=span - 1)
-    trim = Window(skip=before, drop=span * stride - length + after)
-    return Part({0: window}, 2, gives=stride, emit=emit, trim=trim)
+    then = Window(skip=before, drop=span * stride - length + after)
+    return Part({0: window}, 2, gives=stride, emit=emit, then=then)

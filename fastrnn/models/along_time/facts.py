@@ -13,6 +13,8 @@ from fastrnn.models.ops.table import Array
 from fastrnn.models.plan import Plan
 from fastrnn.models.step import Binder
 
+_NUMBERS = 16  # of a value, that are kept
+
 
 class Axis(NamedTuple):
     """An axis: "still" with a length, "batch" with a length for each row, "time", "merged" (batch
@@ -29,12 +31,16 @@ class Fact:
 
     counts: whether it changes with the number of frames though it has no axis of time.
     order: "BT" or "TB" for a merged axis, whichever is outside.
+    frames: along time, in the shorter and in the longer run.
+    numbers: a few integers without time, in the same two.
     """
 
     axes: tuple[Axis, ...]
     dtype: np.dtype[Any]
     counts: bool = False
     order: str = ""
+    frames: tuple[int, int] = (0, 0)
+    numbers: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
     def _find(self, *kinds: str) -> int | None:
         found = [i for i, axis in enumerate(self.axes) if axis.kind in kinds]
@@ -98,12 +104,21 @@ def measure(
     for name, shape in base.items():
         if name:
             three = (shape, longer.get(name, ()), wider.get(name, ()))
-            facts[name] = Fact(_axes(three, few, many), dtypes[name])
+            fact = Fact(_axes(three, few, many), dtypes[name])
+            if fact.time is not None:
+                divisor = few if fact.merged else 1
+                lengths = (shape[fact.time] // divisor, three[1][fact.time] // divisor)
+                fact = replace(fact, frames=lengths)
+            facts[name] = fact
     for name, array in graph.constants.items():
         facts[name] = Fact(tuple(Axis("still", n) for n in array.shape), array.dtype)
     still = [n for n, fact in facts.items() if fact.time is None and n not in graph.constants]
-    for name in _changing(graph, binder, still, inputs, few, frames):
-        facts[name] = replace(facts[name], counts=True)
+    for name, (one, two) in _contents(graph, binder, still, inputs, few, frames).items():
+        same = one.shape == two.shape and np.array_equal(one, two, equal_nan=one.dtype.kind in "fc")
+        facts[name] = replace(facts[name], counts=not same)
+        if one.dtype.kind in "iu" and one.size == two.size <= _NUMBERS:
+            pair = (tuple(one.reshape(-1).tolist()), tuple(two.reshape(-1).tolist()))
+            facts[name] = replace(facts[name], numbers=pair)
     return facts
 
 
@@ -144,17 +159,14 @@ def _dtypes(plan: Plan, inputs: list[Array]) -> dict[str, np.dtype[Any]]:
     return found
 
 
-def _changing(
+def _contents(
     graph: Graph, binder: Binder, names: list[str], inputs: Inputs, rows: int, frames: int
-) -> list[str]:
-    """The values among `names` that are not the same for another number of frames."""
+) -> dict[str, tuple[Array, Array]]:
+    """The values of `names` in the shorter and in the longer run."""
     given = {value.name for value in graph.inputs}
     asked = [name for name in names if name not in given]
     if not asked:
-        return []
-    plan = Plan.of(replace(graph, outputs={name: name for name in asked}), binder)
+        return {}
+    plan = Plan.of(replace(graph, outputs=dict(zip(asked, asked, strict=True))), binder)
     one, two = plan.run(inputs(rows, frames)), plan.run(inputs(rows, 2 * frames))
-    return [
-        name for name, a, b in zip(asked, one, two, strict=True)
-        if a.shape != b.shape or not np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
-    ]  # fmt: skip
+    return dict(zip(asked, zip(one, two, strict=True), strict=True))

@@ -29,6 +29,17 @@ def matmul(seen: Seen) -> Part | Cannot:
     return Part({0: ONE, 1: ONE}, min(places))
 
 
+@along("Linear", domain="fastrnn")
+def linear(seen: Seen) -> Part | Cannot:
+    """Rows of time by constant weights."""
+    axis = only(seen)
+    fact = seen.fact(0)
+    assert fact is not None
+    if axis == len(fact.axes) - 1:
+        return Cannot("the product sums over time")
+    return axis if isinstance(axis, Cannot) else Part({0: ONE}, axis)
+
+
 @along("Gemm")
 def gemm(seen: Seen) -> Part | Cannot:
     """Rows of batch and time by constant weights."""

@@ -32,7 +32,7 @@ class Cannot:
 class Window:
     """The frames of one input that one unit of output needs: `span` of them, `stride` apart.
 
-    lead, trail: frames of `fill` before the first and after the last.
+    lead, trail: frames before the first and after the last: of `fill`, or the values named.
     skip, drop: first and last frames that are not used.
     """
 
@@ -41,6 +41,8 @@ class Window:
     lead: int = 0
     trail: int = 0
     fill: Any = 0
+    lead_of: str = ""
+    trail_of: str = ""
     skip: int = 0
     drop: int = 0
 
@@ -55,7 +57,7 @@ class Part:
     emit: makes the node of a turn; None: the node as it is.
     order: of a merged output, "BT" or "TB"; "": as its inputs.
     states: of a recurrent node, the numbers of the inputs that its outputs 1, 2 become.
-    trim: first and last frames of the output that are not used.
+    then: a window over the output, of single frames: what more is cut off or added at its ends.
     endless: the numbers of inputs that are the same in every frame, as many as are wanted.
     """
 
@@ -65,7 +67,7 @@ class Part:
     emit: Emit | None = None
     order: str = ""
     states: tuple[int, ...] = ()
-    trim: Window | None = None
+    then: Window | None = None
     endless: tuple[int, ...] = ()
     node: Node = field(default=None)  # type: ignore[assignment]
 

@@ -24,6 +24,25 @@ def numbers(seen: Seen, place: int, name: str) -> list[int] | None:
     return None if value is None else [int(n) for n in np.asarray(value).reshape(-1)]
 
 
+def _places(seen: Seen, place: int, name: str) -> list[tuple[int, int]] | None:
+    """Integers that may depend on the number of frames, in the shorter and in the longer run."""
+    found = numbers(seen, place, name)
+    if found is not None:
+        return [(n, n) for n in found]
+    fact = seen.fact(place)
+    return None if fact is None or fact.numbers is None else list(zip(*fact.numbers, strict=True))
+
+
+def _from_end(pair: tuple[int, int], frames: tuple[int, int]) -> int | None:
+    """A place along time: as it is, or negative where it moves with the last frame."""
+    if pair[0] == pair[1]:
+        return pair[0]
+    left = [place - count for place, count in zip(pair, frames, strict=True)]
+    if left[0] != left[1]:
+        return None
+    return left[0] if left[0] < 0 else _FAR
+
+
 @along("Slice")
 def slice_(seen: Seen) -> Part | Cannot:
     """Of features; or without some first and last frames."""
@@ -33,7 +52,7 @@ def slice_(seen: Seen) -> Part | Cannot:
     fact = seen.fact(0)
     assert fact is not None
     rank = len(fact.axes)
-    begins, ends = numbers(seen, 1, "starts"), numbers(seen, 2, "ends")
+    begins, ends = _places(seen, 1, "starts"), _places(seen, 2, "ends")
     if begins is None or ends is None:
         return Cannot("where it begins and ends is no constant")
     axes = numbers(seen, 3, "axes") or list(range(len(begins)))
@@ -42,9 +61,12 @@ def slice_(seen: Seen) -> Part | Cannot:
     if axis not in chosen:
         return Part({0: ONE}, axis)
     place = chosen.index(axis)
-    begin, end, step = begins[place], ends[place], steps[place]
+    step = steps[place]
+    begin, end = (_from_end(pair[place], fact.frames) for pair in (begins, ends))
     if step < 1:
         return Cannot("it turns time round")
+    if begin is None or end is None:
+        return Cannot("where it begins or ends is not so many frames from an end")
     if begin < 0:
         return Cannot("it begins at a frame counted from the end")
     if 0 <= end < _FAR:
@@ -54,8 +76,9 @@ def slice_(seen: Seen) -> Part | Cannot:
     def emit(draft: Draft, node: Node, inputs: list[str], frames: int) -> Node:
         """The slice, with time from end to end."""
         others = [i for i in range(len(chosen)) if i != place]
+        sides = [[pair[0] for pair in pairs] for pairs in (begins, ends)]
         kept = [np.array([values[i] for i in others], np.int64)
-                for values in (begins, ends, chosen, steps)]  # fmt: skip
+                for values in (*sides, chosen, steps)]  # fmt: skip
         if step > 1:
             kept = [
                 np.append(old, new) for old, new in zip(kept, (0, _FAR, axis, step), strict=True)
@@ -93,8 +116,8 @@ def pad(seen: Seen) -> Part | Cannot:
         if fill is None:
             return Cannot("what it pads with is no constant")
     fill = np.asarray(fill).reshape(-1)[0]
-    window = Window(lead=max(low, 0), trail=max(high, 0), fill=fill,
-                    skip=max(-low, 0), drop=max(-high, 0))  # fmt: skip
+    cut = Window(skip=max(-low, 0), drop=max(-high, 0))
+    ends = Window(lead=max(low, 0), trail=max(high, 0), fill=fill)
     rest = list(amounts)
     rest[place] = rest[place + len(axes)] = 0
 
@@ -104,7 +127,9 @@ def pad(seen: Seen) -> Part | Cannot:
             return draft.identity(node, inputs[0])
         return draft.changed(node, inputs[0], 1, "pads", np.array(rest, np.int64))
 
-    return Part({0: window}, axis, emit=emit)
+    if cut == ONE:
+        return Part({0: ends}, axis, emit=emit)
+    return Part({0: cut}, axis, emit=emit, then=None if not (ends.lead or ends.trail) else ends)
 
 
 @along("Concat")
@@ -119,7 +144,30 @@ def concat(seen: Seen) -> Part | Cannot:
         if len(set(times.values())) > 1:
             return Cannot("time is another axis of one input than of the other")
         return Part(dict.fromkeys(times, ONE), min(times.values()))
-    return Cannot("it puts frames behind frames")
+    if len(times) > 1:
+        return Cannot("it puts frames behind frames")
+    number = next(iter(times))
+    before, after = seen.node.inputs[:number], seen.node.inputs[number + 1 :]
+    if len(before) > 1 or len(after) > 1:
+        return Cannot("it puts several values before its frames, or behind them")
+    lengths = []
+    for name in (*before, *after):
+        fact = seen.facts[name]
+        if fact.counts or fact.axes[axis].kind != "still":
+            return Cannot("it puts something for each frame before its frames, or behind them")
+        lengths.append(fact.axes[axis].length)
+    window = Window(
+        lead=lengths[0] if before else 0,
+        trail=lengths[-1] if after else 0,
+        lead_of="".join(before),
+        trail_of="".join(after),
+    )
+
+    def emit(draft: Draft, node: Node, inputs: list[str], frames: int) -> Node:
+        """The frames themselves."""
+        return draft.identity(node, inputs[number])
+
+    return Part({number: window}, axis, emit=emit)
 
 
 @along("Split")

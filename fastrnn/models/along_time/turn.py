@@ -17,6 +17,7 @@ from fastrnn.models.ops import table
 from fastrnn.models.ops.table import Array
 
 # ONNX's own operators of the versions that are made here.
+_READ_SHAPES = ("Shape", "Size")
 _SLICE, _CONCAT, _RESHAPE, _IDENTITY = (
     table.TABLE["", name][-1] for name in ("Slice", "Concat", "Reshape", "Identity")
 )
@@ -108,8 +109,8 @@ class Draft:
         if move.new:
             pieces.append(new)
         if move.trail:
-            shape = fact.shape(self.rows, move.trail)
-            pieces.append(self.constant(np.full(shape, window.fill, fact.dtype)))
+            trail = self._constants[window.trail_of] if window.trail_of else window.fill
+            pieces.append(self.constant(ends(fact, self.rows, move.trail, trail)))
         if not pieces:
             return ""
         whole = pieces[0]
@@ -155,7 +156,7 @@ class Draft:
             {**made, **self._outputs},
             {},
             self._graph.budget,
-            data_decides=False,
+            data_decides=any(n.op is not None and n.op.name in _READ_SHAPES for n in self._nodes),
         )
 
     # What rules make their nodes with.
@@ -223,6 +224,11 @@ class Draft:
         while made in self._facts:
             made += "#"
         return made
+
+
+def ends(fact: Fact, rows: int, frames: int, values: Any) -> Array:
+    """Frames before the first or after the last."""
+    return np.array(np.broadcast_to(np.asarray(values, fact.dtype), fact.shape(rows, frames)))
 
 
 def waiting(part: Part, number: int, facts: Mapping[str, Fact], frames: int) -> Kept:

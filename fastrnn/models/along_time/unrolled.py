@@ -14,7 +14,7 @@ from fastrnn.models.along_time import schedule
 from fastrnn.models.along_time.analysis import Analysis, analyse
 from fastrnn.models.along_time.axes import InputAxes, find_axes, noise
 from fastrnn.models.along_time.facts import Axis, Fact, measure
-from fastrnn.models.along_time.turn import Draft, Kept, recurrent_states, waiting
+from fastrnn.models.along_time.turn import Draft, Kept, ends, recurrent_states, waiting
 from fastrnn.models.graph import Graph
 from fastrnn.models.ops.table import Array
 from fastrnn.models.plan import Plan
@@ -283,7 +283,8 @@ class Unrolled:
             for number, window in part.windows.items():
                 if window.lead:
                     fact = facts[part.node.inputs[number]]
-                    array = np.full(fact.shape(rows, window.lead), window.fill, fact.dtype)
+                    lead = arrays[window.lead_of] if window.lead_of else window.fill
+                    array = ends(fact, rows, window.lead, lead)
                     kept[waiting(part, number, facts, 0).key] = front(array, fact)
             if part.states:
                 for state, number in zip(recurrent_states(part, facts), part.states, strict=True):

@@ -9,7 +9,7 @@ elementwise.py   arithmetic, comparison, logic, casts
 activations.py   activations, softmax
 reduce.py        sums and their like along axes, ArgMax, TopK, CumSum
 shape.py         Shape, Reshape, Transpose and their like
-slicing.py       Slice, Gather, Concat, Split, Pad, Tile, scatters
+slicing.py       Slice, Gather, Concat, Split, Tile, scatters; pad.py: Pad
 creating.py      Constant, ConstantOfShape, Range, OneHot
 linear.py        MatMul, Gemm, Einsum
 conv.py          Conv, ConvTranspose; windows.py: where windows lie
@@ -27,6 +27,7 @@ from fastrnn.models.ops import (  # noqa: F401 - each enters its operators into 
     linear,
     normalise,
     packed,
+    pad,
     pool,
     quantise,
     recurrent,

@@ -100,7 +100,7 @@ class Cell:
 
     def step(self, x: Array, h: Array, c: Array) -> tuple[Array, Array]:
         """One step of rows x (B, I)."""
-        return getattr(self, f"_{self.kind.lower()}")(x, h, c)  # type: ignore[no-any-return]
+        return getattr(self, f"_{self.kind.lower()}")(x, h, c)
 
     def _parts(self, rows: Array, weight: Array, half: int) -> list[Array]:
         """Each gate's part of a product, with its bias."""

@@ -136,7 +136,8 @@ class Convolution:
         """One place of the kernel after another, in the order that products have, too."""
         axes, kernel = len(self.kernel), math.prod(self.kernel)
         claim((*view.shape[: axes + 1], self.taps.shape[1]), view.dtype, 3)
-        y, wide = None, np.result_type(view.dtype, np.float32)
+        wide = np.result_type(view.dtype, np.float32)
+        y: Any = None
         for place, index in zip(range(kernel), np.ndindex(*self.kernel), strict=True):
             taken = view[(slice(None),) * (axes + 1) + index]
             term = np.repeat(taken, self.repeats, axis=-1) if self.repeats > 1 else taken

@@ -103,8 +103,8 @@ def erf(x: Array, *, out: Array | None = None) -> Array:
     from scipy.special import erf as scipy_erf  # only graphs that have it load SciPy
 
     if x.dtype in (np.float32, np.float64):
-        return scipy_erf(x, out=out)  # type: ignore[no-any-return]
-    return scipy_erf(x.astype(np.float64)).astype(x.dtype)  # type: ignore[no-any-return]
+        return scipy_erf(x, out=out)
+    return scipy_erf(x.astype(np.float64)).astype(x.dtype)
 
 
 @op("Min", 6, kind="pointwise")

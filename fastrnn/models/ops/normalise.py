@@ -28,7 +28,7 @@ def batch_normalization(
 ) -> Array:
     """(x - mean) / sqrt(var + epsilon) * scale + bias of each channel of x (B, C, ...)."""
     _check_inference(training_mode, spatial, outputs)
-    return _scaled(x, *_factor_and_shift(scale, bias, mean, var, epsilon))
+    return _scaled(x, *factor_and_shift(scale, bias, mean, var, epsilon))
 
 
 @prepares(batch_normalization)
@@ -46,7 +46,7 @@ def prepare_batch_normalization(
     _check_inference(training_mode, spatial, outputs)
     if not are_constant(*known[1:]):
         return None
-    factor, shift = _factor_and_shift(*known[1:5], epsilon)
+    factor, shift = factor_and_shift(known[1], known[2], known[3], known[4], epsilon)
 
     def normalise(x: Array, *_: Array) -> Array:
         return _scaled(x, factor, shift)
@@ -61,9 +61,10 @@ def _check_inference(training_mode: int, spatial: int, outputs: int) -> None:
         raise ValueError("spatial=0, expected a mean for each channel")
 
 
-def _factor_and_shift(
+def factor_and_shift(
     scale: Array, bias: Array, mean: Array, var: Array, epsilon: float
 ) -> tuple[Array, Array]:
+    """What batch normalisation multiplies each channel by, and what it then adds."""
     factor = scale / np.sqrt(var + var.dtype.type(epsilon))
     return factor, bias - mean * factor
 

@@ -176,8 +176,8 @@ class InLayer:
             x = fixed
         for state, end in zip(states, results[1:], strict=False):
             calls.append(partial(np.copyto, end, 0 if state is None else state))
-        ends = results[1:] if len(results) > 1 else [np.zeros((D, B, H), layer.dtype)]
-        return [*calls, partial(layer.stack.run, x, *ends, *(None,) * (2 - len(ends)), out)]
+        c = results[2] if len(results) > 2 else None
+        return [*calls, partial(layer.stack.run, x, results[1], c, out)]
 
 
 def _prepare(

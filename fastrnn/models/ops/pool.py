@@ -36,7 +36,7 @@ def max_pool(
     if outputs < 2:
         return flat.max(axis=-1)
     claim(view.shape, np.int64)
-    order = "F" if storage_order else "C"
+    order: Any = "F" if storage_order else "C"
     places = np.arange(math.prod(x.shape[2:]), dtype=np.int64).reshape(x.shape[2:], order=order)
     inner = windows.over(windows.padded(places[None, None], -1))
     where = np.ascontiguousarray(inner).reshape(1, 1, *windows.steps, -1)

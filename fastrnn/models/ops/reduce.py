@@ -89,7 +89,8 @@ def _log_sum_exp(x: Array, axes: tuple[int, ...]) -> Array:
 
 
 def _prod(x: Array, axes: tuple[int, ...]) -> Array:
-    return np.multiply.reduce(x, axis=axes, dtype=x.dtype)
+    claim(x.shape, x.dtype)
+    return np.multiply.reduce(_rows(x, axes), axis=-1, dtype=x.dtype)
 
 
 def _max(x: Array, axes: tuple[int, ...]) -> Array:
@@ -121,7 +122,7 @@ _REDUCTIONS: dict[str, tuple[int, Callable[[Array, tuple[int, ...]], Array]]] = 
     "ReduceLogSum": (18, _log_sum),
     "ReduceLogSumExp": (18, _log_sum_exp),
 }
-_POINTWISE_WITHOUT_AXES = {"ReduceSumSquare", "ReduceL1", "ReduceL2", "ReduceLogSum"}
+_OF_ONE_IS_IT = {"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd"}
 
 
 def _over(name: str, x: Array, y: Array, axes: tuple[int, ...]) -> list[Callable[[], Any]] | None:
@@ -145,16 +146,18 @@ def _over(name: str, x: Array, y: Array, axes: tuple[int, ...]) -> list[Callable
 
 def _enter(name: str, since: int, reduction: Callable[[Array, tuple[int, ...]], Array]) -> None:
     def reduce(x: Array, axes: tuple[int, ...], keepdims: int) -> Array:
-        if not axes and name not in _POINTWISE_WITHOUT_AXES:
-            return np.positive(x) if x.dtype.kind != "b" else x.copy()
+        if name in _OF_ONE_IS_IT and all(x.shape[axis] == 1 for axis in axes):
+            return x if keepdims else x.squeeze(axes)
         y = reduction(x, axes)
         return restore(y, x.ndim, axes) if keepdims else y
 
-    @op(name, 1)
+    kind = "view" if name in _OF_ONE_IS_IT else ""
+
+    @op(name, 1, kind=kind)
     def by_attribute(x: Array, *, axes: Any = None, keepdims: int = 1) -> Array:
         return reduce(x, _along(x, axes, 0), keepdims)
 
-    @op(name, since, shaped_by=(1,))
+    @op(name, since, kind=kind, shaped_by=(1,))
     def by_input(
         x: Array, axes: Array | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
     ) -> Array:

@@ -11,6 +11,8 @@
 Shapes, state-dict keys and defaults are torch's wherever torch has one.
 """
 
+from typing import TYPE_CHECKING
+
 try:
     import fastrnn._kernels.core  # noqa: F401
 except ModuleNotFoundError as error:
@@ -30,6 +32,18 @@ from fastrnn.models import Model
 from fastrnn.streams import Stream, StreamPool
 from fastrnn.version import __version__
 
+if TYPE_CHECKING:
+    from fastrnn.models.export import export
+else:
+
+    def __getattr__(name: str) -> object:
+        if name == "export":  # nobody who runs models needs it
+            from fastrnn.models.export import export
+
+            return export
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
     "GRU",
     "LSTM",
@@ -45,6 +59,7 @@ __all__ = [
     "Stream",
     "StreamPool",
     "__version__",
+    "export",
     "info",
     "load",
     "load_model",

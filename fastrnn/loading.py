@@ -92,6 +92,8 @@ def load_model(
     path: Readable,
     *,
     fixed: Mapping[str, Any] | None = None,
+    states: Mapping[str, str] | None = None,
+    time_axis: int | Mapping[str, int] | None = None,
     engine: str = "auto",
     isa: str | None = None,
     threads: int = 1,
@@ -105,6 +107,12 @@ def load_model(
         its folder or below it.
     fixed : mapping of str to array, optional
         Inputs that are the same in every call, such as {"sr": 16000}. They are inputs no more.
+    states : mapping of str to str, optional
+        Inputs that are states -> the outputs that are the same states after a call. None: found by
+        name and shape, where that is unambiguous.
+    time_axis : int, or mapping of str to int, optional
+        The axis that is time in the inputs, or in each by its name. None: found by running the
+        graph.
     engine, isa, threads
         How recurrent layers and products compute, as in `load`; types are the file's.
 
@@ -125,4 +133,4 @@ def load_model(
         )
     options: Options = {"engine": engine, "isa": isa, "threads": threads}
     decide("load_model", options)
-    return Model.from_file(path, dict(fixed or {}), options)
+    return Model.from_file(path, dict(fixed or {}), options, states, time_axis)

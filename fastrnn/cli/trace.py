@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrnn.cli.extras import with_suffix, without_extra
+from fastrnn.cli.models.options import add_options, is_onnx
+from fastrnn.cli.models.trace import traced as trace_model
 from fastrnn.cli.output import OK, USAGE, CommandError, plural, say, say_json, say_table
 from fastrnn.cli.trace_input import read_sequence
 from fastrnn.cli.unsaid import add_unsaid, load_stack
@@ -30,7 +32,8 @@ def add_parser(subparsers: Any) -> None:
         "trace",
         help="show what a model's gates and states do on an input",
         description="Run a recurrent stack of FILE over one sequence and show every gate and state "
-        "of every layer and direction: as figures, and with --png as heat maps over one time axis.",
+        "of every layer and direction: as figures, and with --png as heat maps over one time axis. "
+        "Of a whole model (.onnx): of a recurrent node, or a stack of nodes, while the model runs.",
         epilog="Half-life: how many steps it takes until half of a unit's state is left, were "
         "nothing added to it; by the geometric mean of the gate that multiplies the state, over "
         "the steps shown: LSTM's forget gate, GRU's update gate. Where it is longer than those "
@@ -39,12 +42,20 @@ def add_parser(subparsers: Any) -> None:
         "retention, the longest half-life at the top), by the step at which the state is farthest "
         "from 0 (peak; also an RNN's, and an h that proj_size mixes), or not at all (index).",
     )
-    parser.add_argument("file", metavar="FILE", help="weights, as fastrnn.load takes them")
     parser.add_argument(
-        "--input", required=True, metavar="X.npy", help="x: (T, I) or (T, B, I), numpy.save's"
+        "file", metavar="FILE", help="weights, as fastrnn.load takes them, or a whole model (.onnx)"
     )
     parser.add_argument(
-        "--stack", metavar="PREFIX", default="", help="which stack, if FILE has several"
+        "--input",
+        required=True,
+        metavar="X.npy",
+        help="x: (T, I) or (T, B, I), numpy.save's; of a whole model, its input",
+    )
+    parser.add_argument(
+        "--stack",
+        metavar="PREFIX",
+        default="",
+        help="which stack, if FILE has several; of a whole model, the name of a recurrent node",
     )
     parser.add_argument("--batch-first", action="store_true", help="x is (B, T, I)")
     parser.add_argument("--row", type=int, metavar="N", help="which of x's B rows, from 0")
@@ -60,6 +71,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--layer", type=int, metavar="N", help="show this layer only, from 0")
     add_unsaid(parser)
+    add_options(parser)
     parser.add_argument("--png", metavar="OUT.png", type=with_suffix(".png"), help="heat maps")
     parser.add_argument(
         "--show",
@@ -82,14 +94,18 @@ def run(args: argparse.Namespace) -> int:
         with without_extra("--png", "plots"):
             from fastrnn.plots.gates import draw_trace
             from fastrnn.plots.style import write_png
-    layer = load_stack(args, args.stack)
-    x = read_sequence(args, layer)
-    text = _labels(args, len(x))
-    traced = layer.trace(x)
-    layers = _layers(args, layer.num_layers)
-    begin, end = _bounds(args.steps, len(x))
+    if is_onnx(args.file):
+        cell, traced = trace_model(args)
+        what = f"{cell} {args.stack}".rstrip()
+    else:
+        layer = load_stack(args, args.stack)
+        traced = layer.trace(read_sequence(args, layer))
+        cell, what = type(layer).__name__, str(layer)
+    num_layers, _, steps, _ = traced["h"].shape
+    text = _labels(args, steps)
+    layers = _layers(args, num_layers)
+    begin, end = _bounds(args.steps, steps)
     traced = {name: values[layers, :, begin:end] for name, values in traced.items()}
-    cell = type(layer).__name__
     for name in args.show:
         if name not in traced:
             raise CommandError(f"--show {name}: expected some of {', '.join(traced)}", USAGE)
@@ -114,11 +130,11 @@ def run(args: argparse.Namespace) -> int:
     ]
     if args.json:
         head = {"file": args.file, "stack": args.stack, "input": args.input, "row": args.row}
-        steps = {"cell": cell, "steps": len(x), "first_step": begin, "end_step": end}
-        say_json({**head, **steps, "png": args.png, "parts": parts})
+        shown = {"cell": cell, "steps": steps, "first_step": begin, "end_step": end}
+        say_json({**head, **shown, "png": args.png, "parts": parts})
         return OK
-    say(f"{args.file}: {layer}")
-    say(f"{args.input}: {plural(len(x), 'step')}, shown are {begin} to {end - 1}")
+    say(f"{args.file}: {what}")
+    say(f"{args.input}: {plural(steps, 'step')}, shown are {begin} to {end - 1}")
     for part in parts:
         _print_part(part, cell, end - begin)
     if args.png:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -26,9 +28,7 @@ def read_sequence(args: argparse.Namespace, layer: RecurrentLayer) -> Array:
     CommandError
         If the file holds no such array, or `args` do not say which of its rows.
     """
-    if not stat.S_ISREG(os.stat(args.input).st_mode):
-        raise CommandError(f"{args.input}: not a regular file", USAGE)
-    with npy.opened(args.input) as file:
+    with opened(args.input) as file:
         x = file.read(_sequence(args, file.view, layer.input_size))
     with np.errstate(over="ignore"):  # told below
         x = x.astype(layer.dtype, copy=False)
@@ -62,6 +62,23 @@ def _sequence(args: argparse.Namespace, x: View, input_size: int) -> View:
     if not steps:
         raise CommandError(f"{args.input}: no time steps, expected at least 1 {shape}")
     return View(x.dtype, (steps, input_size), (stride, x.strides[-1]), offset)
+
+
+def read_array(path: str) -> Array:
+    """Return the array in a .npy file; CommandError if it holds none of real numbers."""
+    with opened(path) as file:
+        if np.dtype(file.view.dtype).kind not in "fiu":
+            raise CommandError(f"{path}: dtype {file.view.dtype}, expected real numbers")
+        return file.read(file.view)
+
+
+@contextmanager
+def opened(path: str) -> Iterator[npy.Npy]:
+    """Open a .npy file, which has to be a regular one."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise CommandError(f"{path}: not a regular file", USAGE)
+    with npy.opened(path) as file:
+        yield file
 
 
 def _row(args: argparse.Namespace, rows: int, steps: int) -> tuple[int, int]:

@@ -11,14 +11,18 @@ import numpy as np
 from fastrnn.models.graph import Graph, Node
 
 
-def graph_fingerprint(graph: Graph, fixed: Mapping[str, Any]) -> bytes:
+def graph_fingerprint(graph: Graph, fixed: Mapping[str, Any], more: str) -> bytes:
     """SHA-256 of what a graph computes: operators, attributes, how values go, constants.
 
     It is that of the file's graph, before anything is folded, and of the inputs that are fixed. Not
     of how: engine, ISA, threads and names of nodes do not matter. What is hashed must stay: states
     are kept for longer than versions.
+
+    Parameters
+    ----------
+    more : which values are states, and the axis of time
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(more.encode())
     for node in _described(graph.nodes):
         digest.update(repr(node).encode())
     digest.update(repr([(v.name, v.element, v.shape) for v in graph.inputs]).encode())

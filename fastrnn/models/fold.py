@@ -28,6 +28,7 @@ def fold(
     graph: Graph,
     fixed: Mapping[str, Array] | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Graph:
     """The graph that remains.
 
@@ -36,6 +37,7 @@ def fold(
     fixed : arrays of inputs, which become constants
     shapes : the shapes of values in an earlier run
         What remains is then for inputs of the same shapes only.
+    options : how layers and products compute, so that constants are as they would be in a run
 
     Raises
     ------
@@ -43,7 +45,7 @@ def fold(
         A node cannot be computed from its constants.
     """
     fixed = dict(fixed or {})
-    folder = _Folder({**graph.constants, **fixed}, graph, shapes)
+    folder = _Folder({**graph.constants, **fixed}, graph, shapes, options or {})
     nodes = list(folder.nodes(graph.nodes, strict=True))
     outputs = {name: folder.named(value) for name, value in graph.outputs.items()}
     kept, needed = alive(nodes, outputs.values())
@@ -62,6 +64,7 @@ class _Folder:
     constants: dict[str, Array]
     graph: Graph
     shapes: Mapping[str, tuple[int, ...]] | None
+    options: Mapping[str, Any]
 
     def __post_init__(self) -> None:
         self.aliases: dict[str, str] = {}
@@ -115,7 +118,7 @@ class _Folder:
         try:
             with room(min(self.budget.left, self.work)), np.errstate(all="ignore"):
                 guard(node, values)
-                made = Binder({}).bind(node, {})(*values)
+                made = Binder(self.options).bind(node, self.constants)(*values)
         except RoomError:
             return False
         except FAULTS as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ _NONE, _BIN = 0, 1  # the places of inputs that are left out, and of outputs tha
 @dataclass(frozen=True)
 class Step:
     """One node: what to call with the values at `inputs`, where its results go, and which values
-    nobody needs afterwards.
+    nobody needs afterwards; `branches` are those of an If.
     """
 
     node: Node
@@ -30,6 +30,7 @@ class Step:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     freed: tuple[int, ...]
+    branches: tuple[Plan, ...] = ()
 
 
 class Plan:
@@ -88,11 +89,12 @@ class Plan:
 
     def _step(self, node: Node, freed: list[str]) -> Step:
         names: Sequence[str] = node.inputs
+        branches: tuple[Plan, ...] = ()
         try:
             if node.branches is None:
                 function = self._binder.bind(node, self._constants)
             else:
-                names, function = self._either(node)
+                names, function, branches = self._either(node)
         except FAULTS as error:
             raise (
                 error if isinstance(error, FormatError) else FormatError(f"{node}: {error}")
@@ -103,9 +105,10 @@ class Plan:
             tuple(self._place(name) if name else _NONE for name in names),
             tuple(self._place(name) if name else _BIN for name in node.outputs),
             tuple(self._place(name) for name in freed),
+            branches,
         )
 
-    def _either(self, node: Node) -> tuple[list[str], Callable[..., Any]]:
+    def _either(self, node: Node) -> tuple[list[str], Callable[..., Any], tuple[Plan, ...]]:
         """An If whose condition is known only when it runs."""
         assert node.branches is not None
         captured = sorted(reads(replace(node, inputs=())) - self._constants.keys())
@@ -120,7 +123,13 @@ class Plan:
             taken = plans[0] if np.reshape(condition, ())[()] else plans[1]
             return taken.steps_over(values, left, shapes)
 
-        return [node.inputs[0], *captured], choose
+        return [node.inputs[0], *captured], choose, tuple(plans)
+
+    def start(self, inputs: Sequence[Array]) -> list[Any]:
+        """The values at all places as they are before the first step: inputs and constants."""
+        values: list[Any] = self._start.copy()
+        values[self._first : self._after] = inputs
+        return values
 
     def run(self, inputs: Sequence[Array], shapes: dict[str, Any] | None = None) -> list[Array]:
         """The outputs for `inputs`: arrays of their own, in the graph's order.
@@ -144,8 +153,7 @@ class Plan:
         self, inputs: Sequence[Array], left: float, shapes: dict[str, Any] | None = None
     ) -> tuple[Array, ...]:
         """Run the steps in a room of `left` bytes; otherwise as `run`."""
-        values = self._start.copy()
-        values[self._first : self._after] = inputs
+        values = self.start(inputs)
         if shapes is not None:
             shapes.update(zip(self.inputs, map(np.shape, inputs), strict=True))
         step: Step | None = None
@@ -178,8 +186,7 @@ class Plan:
         """As `run`, of inputs of shapes that it was run with before, and no If: what it takes is
         known to fit.
         """
-        values = self._start.copy()
-        values[self._first : self._after] = inputs
+        values = self.start(inputs)
         step: Step | None = None
         try:
             with np.errstate(all="ignore"):
@@ -208,7 +215,23 @@ class Plan:
             owned.append(array)
         return owned
 
-    def layers(self) -> list[Any]:
-        """The recurrent layers that run in the kernels, in order."""
-        packed = (getattr(step.function, "packed", None) for step in self.steps)
-        return [one.layer for one in packed if one is not None]
+    def all_steps(self) -> Iterator[Step]:
+        """The steps, and those in their branches."""
+        for step in self.steps:
+            yield step
+            for branch in step.branches:
+                yield from branch.all_steps()
+
+    def layers(self) -> dict[str, Any]:
+        """The recurrent layers that run in the kernels, in order, by their nodes' names.
+
+        A node without one, or with that of another, is called as its first output.
+        """
+        found: dict[str, Any] = {}
+        for step in self.all_steps():
+            packed = getattr(step.function, "packed", None)
+            if packed is not None:
+                names = (step.node.source.name, *step.node.outputs)
+                name = next(name for name in names if name and name not in found)
+                found[name] = packed.layer
+        return found

@@ -51,6 +51,11 @@ class Product:
 
     def over(self, rows: Array, out: Array) -> list[Callable[[], Any]]:
         """Calls that compute `out` (M, N) from rows (M, K), arrays that stay where they are."""
-        if self._tiles is not None and out.flags.c_contiguous and rows.strides[0] >= 0:
-            return [partial(self._tiles.run, rows, out)]
+        if self._tiles is not None and out.flags.c_contiguous:
+            calls: list[Callable[[], Any]] = []
+            if rows.strides[1] != rows.itemsize or rows.strides[0] < 0:
+                adjacent = np.empty(rows.shape, rows.dtype)
+                calls.append(partial(np.copyto, adjacent, rows))
+                rows = adjacent
+            return [*calls, partial(self._tiles.run, rows, out)]
         return [lambda: np.copyto(out, self(rows))]

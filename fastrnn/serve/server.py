@@ -1,8 +1,8 @@
 """`Server`: a `Batcher` behind WebSockets, as `fastrnn serve` runs it. What is said: `protocol.py`.
 
-A connection handles one message at a time: step, answer. What comes meanwhile is read up to the size
-of one message more; then, or if its client does not take the answer, nothing more is, the socket
-fills and the client is slowed: each connection's memory is bounded by a few messages.
+A connection handles one message at a time: step, answer. What comes meanwhile is read up to the
+size of one message more; then, or if its client does not take the answer, nothing more is, the
+socket fills and the client is slowed: each connection's memory is bounded by a few messages.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from test_models import SILERO
 
 ROOT = Path(__file__).parent.parent

@@ -59,6 +59,10 @@ class Intake:
             from_file(array, axis, batched) for array, axis in zip(arrays, self._axes, strict=True)
         ]
 
+    def shown(self, rows: Sequence[Array], batched: bool) -> list[Array]:
+        """The reverse of `rows`."""
+        return [to_file(array, axis, batched) for array, axis in zip(rows, self._axes, strict=True)]
+
     def _named(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
         names = list(self._values)
         if len(args) > len(names):
@@ -131,9 +135,14 @@ class Outlet:
 
     def answer(self, made: Sequence[Array], batched: bool) -> Any:
         """Arrays (B, ...) in the file's layout."""
-        shown = [
-            to_file(array, axis, batched) for array, axis in zip(made, self._axes, strict=True)
-        ]
+        return self.named(self.views(made, batched))
+
+    def views(self, made: Sequence[Array], batched: bool) -> list[Array]:
+        """Arrays (B, ...) in the file's layout, in order."""
+        return [to_file(array, axis, batched) for array, axis in zip(made, self._axes, strict=True)]
+
+    def named(self, shown: Sequence[Array]) -> Any:
+        """Arrays in the file's layout, as a caller gets them."""
         return shown[0] if len(shown) == 1 else dict(zip(self._names, shown, strict=True))
 
     def rows(self, out: Any, batched: bool) -> Array:

@@ -94,12 +94,12 @@ class Bound:
         ValueError
             A node cannot be computed; it is named.
         """
-        done = 0
+        calls = iter(self._calls)
         try:
-            for call in self._calls:
+            for call in calls:
                 call()
-                done += 1
         except FAULTS as error:
+            done = len(self._calls) - calls.__length_hint__() - 1
             raise ValueError(f"{self._nodes[done]}: {error}") from error
 
 

@@ -29,11 +29,12 @@ class Groove:
         states: Sequence[Array],
         news: Sequence[Array],
     ) -> None:
-        self.run = run
+        assert run.bound is not None
+        self.run, self._compute = run, run.bound
         self.states = list(states)
-        self._given, self._made = list(given), list(made)
+        self._given, self._made = tuple(given), tuple(made)
         self._types = [(view.shape, view.dtype) for view in given]
-        self._back = list(zip(states, news, strict=True))
+        self._back = tuple(zip(states, news, strict=True))
         # One state may become another, or an output be a state.
         self._mixed = any(np.may_share_memory(a, b) for a in run.inputs for b in news)
 
@@ -54,21 +55,22 @@ class Groove:
         ValueError, TypeError
             A node cannot be computed, or `out` does not fit the only output.
         """
+        copy = np.copyto
         for view, array in zip(self._given, args, strict=True):
-            np.copyto(view, array)
-        self.run.run()
+            copy(view, array)
+        with np.errstate(all="ignore"):
+            self._compute()
         if out is None:
             made = [array.copy() for array in self._made]
         else:
             check_out(out, self._made)
-            np.copyto(out, self._made[0])
+            copy(out, self._made[0])
             made = [out]
+        back: Any = self._back
         if self._mixed:
-            for state, new in [(state, new.copy()) for state, new in self._back]:
-                np.copyto(state, new)
-        else:
-            for state, new in self._back:
-                np.copyto(state, new)
+            back = [(state, new.copy()) for state, new in back]
+        for state, new in back:
+            copy(state, new)
         return made
 
 

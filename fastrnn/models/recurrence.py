@@ -99,7 +99,8 @@ class Recurrence:
     def groove(
         self, given: Sequence[Array], states: Sequence[Array], batched: bool
     ) -> Groove | None:
-        """A run of one stream's own that begins in `states`; None where rows come in pieces.
+        """A run of one stream's own that begins in `states`; None where rows come in pieces, or
+        nothing stays where it is.
 
         Parameters
         ----------
@@ -110,6 +111,8 @@ class Recurrence:
         if rows > (1 if self.batch.single else MOST_ROWS):
             return None
         run = self._filled(list(given), states, 0, rows, None)
+        if run.bound is None:
+            return None
         own = [run.inputs[self._order.index(i)] for i in range(len(self._order))]
         count = len(self._given)
         axes = self.batch.axes

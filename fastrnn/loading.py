@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import contents, is_onnx
+from fastrnn.formats import Readable, is_onnx, keras, opened
+from fastrnn.formats.opening import is_readable
 from fastrnn.layers import LAYERS
-from fastrnn.layers.options import LayerOptions, takes_options
-from fastrnn.layers.weights import common_dtype, infer_config, resolve_prefix, stack_parameters
+from fastrnn.layers.options import LayerOptions, Options, decide, takes_options
+from fastrnn.layers.statedict import find_stack
 from fastrnn.models import Model, load_layer
 
 if TYPE_CHECKING:
@@ -18,18 +20,29 @@ if TYPE_CHECKING:
 
 
 @takes_options
-def load(path: str | os.PathLike[str], prefix: str = "", **options: Unpack[LayerOptions]) -> Any:
-    """Load a recurrent layer from a file that PyTorch, safetensors or NumPy wrote.
+def load(
+    path: Readable,
+    prefix: str = "",
+    *,
+    keras_config: Mapping[str, Any] | None = None,
+    **options: Unpack[LayerOptions],
+) -> Any:
+    """Load a recurrent layer from a file that PyTorch, Keras, safetensors or NumPy wrote.
 
     Parameters
     ----------
-    path : str or path
-        .pt/.pth (torch.save, of any age, or torch.jit.save), .safetensors, .npz or .onnx. Nothing
-        in it is executed.
+    path : str, path, bytes, bytearray, memoryview or open binary file
+        .pt/.pth (torch.save, of any age, or torch.jit.save), .pt2 (torch.export.save),
+        .safetensors, .npz, .onnx, .json of nested lists, Keras's .keras and .h5; the index of a
+        model in several files, or its folder; a zip or tar archive with one of these in it
+        ("agent.zip::policy.pth" where it has several). Nothing in it is executed. `read` says more.
     prefix : str
-        Which stack, such as "encoder.lstm"; the end of its full name is enough if no other stack
-        ends so. May be left out if the file has one stack. In an .onnx file: the name of a node, of
-        the scope of the nodes that are a stack ("/encoder/lstm"), or of one of its tensors.
+        Which stack, such as "encoder.lstm"; the end of its full name, or a name above it, is enough
+        if it means no other. May be left out if the file has one stack. In an .onnx file: the name
+        of a node, of the module that a stack of nodes was, or of one of its tensors.
+    keras_config : mapping or None
+        For Keras's weights without a model (.weights.h5), which do not say how a layer computes:
+        its config in Keras's words, as {"activation": "tanh", "recurrent_activation": "sigmoid"}.
     {options}
 
     Returns
@@ -39,38 +52,44 @@ def load(path: str | os.PathLike[str], prefix: str = "", **options: Unpack[Layer
     Raises
     ------
     FormatError
-        A ValueError: if the file is damaged, or does not hold one whole stack with finite weights.
+        A ValueError: if the file is damaged, or does not hold one whole stack with finite weights
+        and nothing with them that could change what it computes. Parameters that are kept in parts
+        of a known form are folded: the layer's `folded` says which.
     OSError
         If the file cannot be opened.
     """
-    if not isinstance(path, (str, os.PathLike)):
+    if not is_readable(path):
         raise TypeError(
-            f"load: path is {type(path).__name__}, expected a str or path; weights in memory "
-            "go to LSTM.from_state_dict and its like"
+            f"load: path is {type(path).__name__}, expected a path, bytes or an open binary file; "
+            "weights in memory go to LSTM.from_state_dict and its like"
         )
     if is_onnx(path):
+        if keras_config is not None:
+            raise ValueError("load: keras_config is for Keras's weights, and this is an ONNX model")
         return load_layer(path, prefix, options)
-    read = contents(path)
-    weights, name = read.weights, os.fspath(path)
-    try:
-        full = resolve_prefix(weights, prefix)
-        config = infer_config(weights, full)
-    except ValueError as error:
-        left_out = "".join(f"; {key} {reason}" for key, reason in [*read.skipped.items()][:1])
-        raise FormatError(f"{name}: {error}{left_out}") from None
-    found = stack_parameters(weights, full)
-    if options.get("dtype") is None:
-        options["dtype"] = common_dtype(found)
-    layer = LAYERS[config.cell].from_config(config, **options)
-    try:
-        layer.take(found, full)
-    except (ValueError, TypeError) as error:
-        raise FormatError(f"{name}: {error}") from None
+    with opened(path) as file:
+        with _of_the_file():
+            found = find_stack(file.weights, prefix)
+        if keras_config is not None:
+            said = keras.said_by_caller(found.said, keras_config, found.config.cell)
+            found = replace(found, said=said)
+        layer = LAYERS[found.config.cell].for_stack(found, **options)
+        with _of_the_file():
+            layer.take(found)
     return layer
 
 
+@contextmanager
+def _of_the_file() -> Iterator[None]:
+    """Make FormatErrors of the refusals in a block: they are about what the file holds."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise FormatError(str(error)) from None
+
+
 def load_model(
-    path: str | os.PathLike[str],
+    path: Readable,
     *,
     fixed: Mapping[str, Any] | None = None,
     states: Mapping[str, str] | None = None,
@@ -83,7 +102,7 @@ def load_model(
 
     Parameters
     ----------
-    path : str or path
+    path : str, path, bytes, bytearray, memoryview or open binary file
         An .onnx file. Nothing in it is executed; tensors that it keeps in other files must be in
         its folder or below it.
     fixed : mapping of str to array, optional
@@ -95,17 +114,23 @@ def load_model(
         The axis that is time in the inputs, or in each by its name. None: found by running the
         graph.
     engine, isa, threads
-        How recurrent layers compute, as in `load`; a layer's dtype is the file's.
+        How recurrent layers and products compute, as in `load`; types are the file's.
 
     Raises
     ------
     FormatError
         A ValueError: if the file is damaged, or has an operator, attribute or type that fastrnn
         does not run; the message names the node.
+    ValueError
+        If an option, or an input to fix, is not one that there is.
     OSError
         If the file cannot be opened.
     """
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"load_model: path is {type(path).__name__}, expected a str or path")
-    options = {"engine": engine, "isa": isa, "threads": threads}
+    if not is_readable(path):
+        raise TypeError(
+            f"load_model: path is {type(path).__name__}, expected a path, bytes or an open binary "
+            "file"
+        )
+    options: Options = {"engine": engine, "isa": isa, "threads": threads}
+    decide("load_model", options)
     return Model.from_file(path, dict(fixed or {}), options, states, time_axis)

@@ -17,6 +17,7 @@ class Product:
         weight: npt.ArrayLike,
         bias: npt.ArrayLike | None = None,
         threads: int = 1,
+        scale: npt.ArrayLike | None = None,
     ) -> Self: ...
     def run(
         self, x: npt.NDArray[np.float32], out: npt.NDArray[np.float32] | None = None

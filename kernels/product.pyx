@@ -8,13 +8,13 @@ Shapes: M rows, K inputs, N outputs.
 cimport cython
 cimport numpy as np
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from engine cimport FR_ENGINE_CAPSULE, fr_engine, fr_product, fr_product_params
+from engine cimport FR_ENGINE_CAPSULE, fr_engine, fr_product, fr_product_params, fr_weights
 from libc.stdlib cimport free
 from stack cimport fr_aligned_alloc
 
 import numpy as np
 
-from fastrnn._kernels.core import as_array
+from fastrnn._kernels.core import WEIGHTS, as_array
 from fastrnn._kernels.simd import ENGINES
 
 np.import_array()
@@ -38,10 +38,13 @@ cdef class Product:
     isa : str
         An instruction set of `fastrnn._kernels.simd.ENGINES`.
     weight : array (N, K)
-        Converted to float32, and copied.
+        Copied. int8, of at most 127 in magnitude, and int16, of at most 4095, are multiplied as
+        they are, each row then by its scale; anything else is converted to float32.
     bias : array (N,) or None
     threads : int
         At most so many for one run.
+    scale : array (N,) or None
+        For int8 and int16, else None.
 
     Raises
     ------
@@ -56,30 +59,41 @@ cdef class Product:
     cdef readonly Py_ssize_t inputs     # K
     cdef readonly Py_ssize_t outputs    # N
 
-    def __cinit__(self, str isa not None, weight, bias=None, size_t threads=1):
+    def __cinit__(self, str isa not None, weight, bias=None, size_t threads=1, scale=None):
         cdef const fr_engine *engine
         cdef fr_product_params params
         if isa not in ENGINES:
             raise ValueError(f"isa={isa!r}, expected one of " + ", ".join(map(repr, ENGINES)))
         engine = <const fr_engine *> PyCapsule_GetPointer(ENGINES[isa], FR_ENGINE_CAPSULE)
-        weight = as_array(weight, np.float32, "Product: weight")
+        compact = getattr(weight, "dtype", None) in (np.int8, np.int16)
+        if compact != (scale is not None):
+            raise ValueError("Product: weights of int8 or int16 have a scale, others have none")
+        weight = as_array(weight, weight.dtype if compact else np.float32, "Product: weight")
         if weight.ndim != 2 or weight.size == 0:
             raise ValueError(f"Product: weight is {weight.shape}, expected (N, K), none of them 0")
         self.outputs, self.inputs = weight.shape
-        if bias is not None:
-            bias = as_array(bias, np.float32, "Product: bias")
-            if bias.shape != (self.outputs,):
-                raise ValueError(f"Product: bias is {bias.shape}, expected ({self.outputs},)")
+        bias, scale = self.per_output(bias, "bias"), self.per_output(scale, "scale")
         params.depth = self.inputs
         params.units = self.outputs
         params.threads = threads
-        params.w = <const float *> np.PyArray_DATA(weight)
-        params.bias = NULL
+        params.weights = <fr_weights> <int> WEIGHTS[weight.dtype][1]
+        params.w = np.PyArray_DATA(weight)
+        params.scale = params.bias = NULL
+        if scale is not None:
+            params.scale = <const float *> np.PyArray_DATA(scale)
         if bias is not None:
             params.bias = <const float *> np.PyArray_DATA(bias)
         self.product = engine.pack_product(&params)
         if self.product == NULL:
             raise MemoryError(f"Product: no memory for weights {weight.shape}")
+
+    cdef object per_output(self, value, str what):
+        if value is None:
+            return None
+        array = as_array(value, np.float32, f"Product: {what}")
+        if array.shape != (self.outputs,):
+            raise ValueError(f"Product: {what} is {array.shape}, expected ({self.outputs},)")
+        return array
 
     def __dealloc__(self):
         if self.product != NULL:

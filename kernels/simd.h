@@ -18,11 +18,11 @@
 #include "engine.h"
 
 /* Slowest first: a CPU's best is the last one it supports. */
-typedef enum { FR_ISA_GENERIC, FR_ISA_AVX2, FR_ISA_AVX512, FR_ISA_COUNT } fr_isa;
+typedef enum { FR_ISA_GENERIC, FR_ISA_AVX2, FR_ISA_AVX512, FR_ISA_AVX512VNNI, FR_ISA_COUNT } fr_isa;
 
 fr_isa fr_isa_best(void);
 int fr_isa_supported(fr_isa isa);       /* compiled in, and this CPU and OS can run it */
-const char *fr_isa_name(fr_isa isa);    /* "generic", "avx2", "avx512" */
+const char *fr_isa_name(fr_isa isa);    /* "generic", "avx2", "avx512", "avx512vnni" */
 
 /* The engine of a supported instruction set; its pack refuses (NULL) other dtypes than FR_FLOAT32. */
 const fr_engine *fr_simd_engine(fr_isa isa);

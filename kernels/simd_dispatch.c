@@ -23,9 +23,11 @@ static const isa_row isas[FR_ISA_COUNT] = {
 #if defined(__x86_64__)
     [FR_ISA_AVX2] = ROW(avx2, fr_cpu_has_avx2),
     [FR_ISA_AVX512] = ROW(avx512, fr_cpu_has_avx512),
+    [FR_ISA_AVX512VNNI] = ROW(avx512vnni, fr_cpu_has_avx512vnni),
 #else
     [FR_ISA_AVX2] = NOT_HERE(avx2),
     [FR_ISA_AVX512] = NOT_HERE(avx512),
+    [FR_ISA_AVX512VNNI] = NOT_HERE(avx512vnni),
 #endif
 };
 

@@ -19,4 +19,9 @@ fr_product *fr_simd_pack_product_avx512(const fr_product_params *params);
 void fr_simd_activation_avx512(int tanh, const float *x, float *y, size_t n);
 extern const fr_probe fr_simd_probe_avx512;
 
+fr_layer *fr_simd_pack_avx512vnni(const fr_params *params);
+fr_product *fr_simd_pack_product_avx512vnni(const fr_product_params *params);
+void fr_simd_activation_avx512vnni(int tanh, const float *x, float *y, size_t n);
+extern const fr_probe fr_simd_probe_avx512vnni;
+
 #endif

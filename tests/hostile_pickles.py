@@ -181,6 +181,16 @@ SHAPES: dict[str, bytes] = {
     + b"(" + text("storage") + named("torch", "FloatStorage") + text("0") + text("cpu") + b"K\1tQ"
     + b"K\0(" + b"K\1" * 200_000 + b"t2NNtq\1"
     + b"h\0h\1R" * 100_000,
+    "a long key above many tensors": b"}%b}(%bus"
+    % (
+        text("k" * 900),
+        b"".join(
+            text(str(i)) + calls("torch.storage", "_load_from_bytes") + b"q\0"
+            if i == 0
+            else text(str(i)) + b"h\0"
+            for i in range(100_000)
+        ),
+    ),
     "a long key above many": b"}%b}(%bus"
     % (text("k" * 900), b"".join(text(str(i)) + b"]" for i in range(30_000))),
 }  # fmt: skip

@@ -15,7 +15,8 @@ from conftest import ENGINES
 from test_real_models import data_file
 
 import fastrnn
-from fastrnn.layers.weights import StackConfig, infer_config, stack_parameters
+from fastrnn.layers.statedict import find_stack
+from fastrnn.layers.weights import StackConfig
 
 STEPS, BATCH = 1000, 16
 FACTOR = 1.5
@@ -75,8 +76,8 @@ def test_random_weights(
 def test_silero_vad(torch, rng, record_property, how, dtype, name, prefix):
     weights = fastrnn.read(data_file("silero-vad", name))
     x = np.maximum(rng.standard_normal((STEPS, BATCH, 128)), 0).astype(dtype)  # after a ReLU
-    own = stack_parameters(weights, prefix)
-    check(record_property, *compare(torch, infer_config(weights, prefix), own, x, how))
+    found = find_stack(weights, prefix)
+    check(record_property, *compare(torch, found.config, found.parameters, x, how))
 
 
 @pytest.mark.parametrize(("how", "dtype"), FLOAT32)
@@ -84,5 +85,5 @@ def test_uzmorph_bigru(torch, rng, record_property, how, dtype):
     weights = fastrnn.read(data_file("uzmorph-bigru", "morph_bigru.pth"))
     letters = weights["char_embeddings.weight"]
     x = letters[rng.integers(len(letters), size=(STEPS, BATCH))]
-    own = stack_parameters(weights, "gru")
-    check(record_property, *compare(torch, infer_config(weights, "gru"), own, x, how))
+    found = find_stack(weights, "gru")
+    check(record_property, *compare(torch, found.config, found.parameters, x, how))

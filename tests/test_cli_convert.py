@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,8 @@ from cli_files import stack_weights
 
 import fastrnn
 from fastrnn.cli import main
-from fastrnn.formats import write
+from fastrnn.formats import Stored, Weights, write
+from fastrnn.formats.source import Budget
 from fastrnn.layers.weights import StackConfig
 
 WEIGHTS = {
@@ -93,6 +96,27 @@ def test_a_file_that_is_there_stays_without_force(src, tmp_path, capsys):
     assert_same(fastrnn.read(dst), WEIGHTS)
 
 
+def test_a_file_that_comes_meanwhile_stays_without_force(src, tmp_path, monkeypatch, capsys):
+    dst = tmp_path / "dst.npz"
+
+    def slow(path, weights, **options):
+        dst.write_bytes(b"precious")
+        write(path, weights, **options)
+
+    monkeypatch.setattr("fastrnn.cli.convert.write", slow)
+    assert main(["convert", str(src), str(dst)]) == 2
+    assert capsys.readouterr().err.endswith("is there already, --force overwrites it\n")
+    assert dst.read_bytes() == b"precious"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_force_keeps_what_is_private_private(src, tmp_path):
+    dst = tmp_path / "dst.npz"
+    dst.touch(mode=0o600)
+    assert main(["convert", str(src), str(dst), "--force"]) == 0
+    assert dst.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_file_can_be_converted_onto_itself(src):
     assert main(["convert", str(src), str(src), "--force", "--prefix", "model.head"]) == 0
     assert list(fastrnn.read(src)) == ["weight"]
@@ -123,8 +147,9 @@ def test_a_folder_is_not_overwritten(src, tmp_path, capsys):
 
 
 def test_a_tensor_that_cannot_be_written_is_1(src, tmp_path, monkeypatch, capsys):
-    found = fastrnn.formats.Contents("pickle", {"wave": np.zeros(2, complex)})
-    monkeypatch.setattr("fastrnn.cli.convert.contents", lambda path: found)
+    found = fastrnn.formats.Contents("pickle", Weights(Budget(0)))
+    found.add("wave", Stored("wave", complex, (2,), lambda: np.zeros(2, complex)))
+    monkeypatch.setattr("fastrnn.cli.convert.opened", lambda path: nullcontext(found))
     dst = tmp_path / "dst.npz"
     assert main(["convert", str(src), str(dst)]) == 1
     err = capsys.readouterr().err
@@ -141,3 +166,46 @@ def test_tensors_left_out_are_named(tmp_path, capsys):
     assert "1 tensor, " in out
     assert err.startswith("fastrnn: left out: net.s is sparse")
     assert list(fastrnn.read(dst)) == ["net.w"]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "refused"),
+    [
+        (None, None),
+        ("net.rnn", None),
+        ("net.rnn.module", "net.rnn.weight_hh_l0_raw belongs to it and would be left out"),
+        ("net", None),
+        ("head", None),
+    ],
+)
+def test_a_stack_is_not_made_another_one(prefix, refused, tmp_path, capsys):
+    src, dst = tmp_path / "src.npz", tmp_path / "dst.npz"
+    stack = stack_weights("net.rnn.module", StackConfig("GRU", 3, 4))
+    raw = {"net.rnn.weight_hh_l0_raw": 2 * stack["net.rnn.module.weight_hh_l0"]}
+    write(src, {**stack, **raw, "head.w": np.ones(2)})
+    options = ["--prefix", prefix] if prefix else []
+    code = main(["convert", str(src), str(dst), *options])
+    if refused:
+        assert code == 1
+        assert f"{src}: {refused}: without it, the stack under" in capsys.readouterr().err
+        assert not dst.exists()
+    else:
+        assert code == 0
+        if prefix != "head":
+            weights = fastrnn.load(dst).state_dict()
+            np.testing.assert_array_equal(weights["weight_hh_l0"], *raw.values())
+
+
+def test_a_part_of_a_stack_that_could_not_be_read_is_not_left_out(tmp_path, capsys):
+    torch = pytest.importorskip("torch")
+    src, dst = tmp_path / "src.pt", tmp_path / "dst.npz"
+    weights = torch.nn.LSTM(3, 4, 2).state_dict()
+    weights = {n: v.to_sparse() if n.endswith("_l1") else v for n, v in weights.items()}
+    torch.save({"rnn": weights, "head": torch.ones(2)}, src)
+    assert main(["convert", str(src), str(dst)]) == 1
+    err = capsys.readouterr().err
+    assert (
+        f"{src}: rnn.weight_ih_l1 is sparse: save it as tensor.to_dense(): without it, the st"
+        in err
+    )
+    assert not dst.exists()

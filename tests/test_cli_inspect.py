@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import struct
+import time
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 from cli_files import stack_weights
 
 from fastrnn.cli import main
-from fastrnn.formats import write
+from fastrnn.formats import Contents, Stored, Weights, write
+from fastrnn.formats.source import Budget
 from fastrnn.layers.weights import StackConfig
 
 ENCODER = StackConfig("LSTM", 40, 16, num_layers=2, proj_size=8)
@@ -30,8 +33,8 @@ def model(tmp_path):
     return path
 
 
-def inspect_json(path, capsys):
-    assert main(["inspect", str(path), "--json"]) == 0
+def inspect_json(path, capsys, status=0):
+    assert main(["inspect", str(path), "--json"]) == status
     out, err = capsys.readouterr()
     assert err == ""
     return json.loads(out)
@@ -113,9 +116,9 @@ def test_a_stack_without_prefix_and_a_file_without_stack(tmp_path, capsys):
     assert "(no prefix)  GRU(3, 4)" in capsys.readouterr().out
     assert inspect_json(path, capsys)["stacks"][0]["prefix"] == ""
     write(path, {"head.weight": np.zeros((2, 2))})
-    assert main(["inspect", str(path)]) == 0
+    assert main(["inspect", str(path)]) == 1
     assert "recurrent stacks: none" in capsys.readouterr().out
-    assert inspect_json(path, capsys)["stacks"] == []
+    assert inspect_json(path, capsys, 1)["stacks"] == []
 
 
 def test_a_tensor_with_a_hostile_name_is_refused_in_plain_text(tmp_path, capsys):
@@ -132,18 +135,18 @@ def test_a_tensor_with_a_hostile_name_is_refused_in_plain_text(tmp_path, capsys)
 
 
 def test_names_that_a_reader_let_through_are_escaped(tmp_path, monkeypatch, capsys):
-    from fastrnn.formats import Contents
-
     hostile = "\x1b[2J"
-    found = Contents("pickle", {hostile: np.zeros(2)}, (hostile,), {f"{hostile}b": hostile})
-    monkeypatch.setattr("fastrnn.cli.inspect.contents", lambda path: found)
+    weights = Weights(Budget(0))
+    weights[hostile] = Stored(hostile, "f4", (2,), lambda: np.zeros(2, np.float32))
+    found = Contents("pickle", weights, (hostile,), {f"{hostile}b": hostile})
+    monkeypatch.setattr("fastrnn.cli.inspect.opened", lambda path: nullcontext(found))
     path = tmp_path / "model.pt"
     path.touch()
-    assert main(["inspect", str(path)]) == 0
+    assert main(["inspect", str(path)]) == 1
     out = capsys.readouterr().out
     assert out.count("\\x1b[2J") == 4
     assert "\x1b" not in out
-    assert inspect_json(path, capsys)["foreign"] == [hostile]
+    assert inspect_json(path, capsys, 1)["foreign"] == [hostile]
 
 
 def test_foreign_objects_and_skipped_tensors_of_a_whole_module(tmp_path, capsys):
@@ -161,3 +164,61 @@ def test_foreign_objects_and_skipped_tensors_of_a_whole_module(tmp_path, capsys)
     out = capsys.readouterr().out
     assert "  torch.nn.modules.container.Sequential\n" in out
     assert f"  adjacency  {skipped['reason']}\n" in out
+
+
+def folded_weights():
+    """A stack whose hidden weight is masked, one with a LayerNorm, and a head."""
+    masked = stack_weights("enc.rnn", StackConfig("GRU", 3, 4))
+    normed = stack_weights("dec", StackConfig("LSTM", 3, 4))
+    mask = np.ones_like(masked["enc.rnn.weight_hh_l0"])
+    return {
+        **masked,
+        "enc.rnn.weight_hh_l0_mask": mask,
+        **normed,
+        "dec.norm.weight": np.ones(4),
+        "head": np.ones(2),
+    }
+
+
+def test_what_is_loaded_what_was_folded_and_what_is_left(tmp_path, capsys):
+    path = tmp_path / "model.npz"
+    write(path, folded_weights())
+    assert main(["inspect", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "  enc.rnn  GRU(3, 4): 108 parameters, 432 bytes in float32\n" in out
+    assert "           folded: mask (weight_hh_l0)\n" in out
+    assert "  dec      cannot be loaded: dec.norm.weight is no parameter of torch's" in out
+    assert "in no stack that can be loaded: 6 tensors\n" in out
+    found = inspect_json(path, capsys)
+    assert found["stacks"][0]["folded"] == {"weight_hh_l0": "mask"}
+    assert found["left"] == [name for name in folded_weights() if not name.startswith("enc")]
+
+
+def test_it_is_1_when_nothing_can_be_loaded(tmp_path, capsys):
+    path = tmp_path / "model.npz"
+    write(path, {n: v for n, v in folded_weights().items() if n.startswith("dec")})
+    assert inspect_json(path, capsys, 1)["stacks"][0]["prefix"] == "dec"
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_file_of_many_stacks_takes_no_longer_than_its_size_warrants(nested, tmp_path, capsys):
+    # 0.1.0 took 79 s for 4,000.
+    prefixes = ["a." * i + "a" for i in range(450)] if nested else [f"a{i}" for i in range(4000)]
+    entry = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    names = (f"{p}.{n}" for p in prefixes for n in ("weight_ih_l0", "weight_hh_l0"))
+    header = json.dumps(dict.fromkeys(names, entry)).encode()
+    path = tmp_path / "many.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    started = time.perf_counter()
+    assert len(inspect_json(path, capsys, 1)["stacks"]) == len(prefixes)
+    assert time.perf_counter() - started < 20
+
+
+def test_a_damaged_tensor_outside_of_all_stacks_is_found(tmp_path, capsys):
+    path = tmp_path / "model.npz"
+    write(path, {**stack_weights("rnn", StackConfig("RNN", 3, 4)), "head": np.arange(1000.0)})
+    data = bytearray(path.read_bytes())
+    data[data.index(np.arange(1000.0).tobytes()) + 500] ^= 1
+    path.write_bytes(data)
+    assert main(["inspect", str(path)]) == 1
+    assert "tensor 'head' record 'head.npy' is damaged" in capsys.readouterr().err

@@ -10,8 +10,10 @@ import struct
 import subprocess
 import sys
 import time
+import tracemalloc
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import hostile_pickles
@@ -20,6 +22,8 @@ import pytest
 
 from fastrnn import formats
 from fastrnn.errors import FormatError
+from fastrnn.formats import arrays
+from fastrnn.formats.source import Budget, Bytes
 from fastrnn.formats.torchlegacy import MAGIC
 
 GOLDEN = Path(__file__).parent / "data" / "formats"
@@ -127,6 +131,60 @@ def read_shapes(path: Path) -> None:
         if time.perf_counter() - started > 20:
             result += f" after {time.perf_counter() - started:.0f} s"
         print(json.dumps([name, result]), flush=True)
+
+
+# A data.pkl that is deflated to next to nothing: what it makes may not depend on what it claims.
+DEFLATED = {
+    "lists": lambda size: b"\x80\2}(" + b"X\1\0\0\0a(" + b"]" * size + b"t" + TENSOR + b"u.",
+    "marks": lambda size: b"\x80\2" + b"(" * size + TENSOR,
+    "steps": lambda size: b"\x80\2}(" + TENSOR + b"u" + b"N0" * (size // 2) + b".",
+    "text": lambda size: b"\x80\2}(" + TENSOR + hostile_pickles.text("x" * size) + b"Nu.",
+}
+
+
+@pytest.mark.parametrize("kind", DEFLATED)
+@pytest.mark.parametrize("part", ["data.pkl", "constants.pkl", "byteorder", "code/net.py"])
+def test_what_is_deflated_is_bounded_by_its_bytes_in_the_file(kind, part, tmp_path):
+    path = tmp_path / "a.pt"
+    records = {"data.pkl": b"\x80\2}(" + TENSOR + b"u.", "constants.pkl": b"\x80\2)."}
+    records[part] = DEFLATED[kind](8 << 20)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, data in records.items():
+            archive.writestr(f"m/{name}", data)
+    words = rf"record 'm/{part}' inflates from \d+ to \d+ bytes, expected \d+ at most"
+    if part == "code/net.py":
+        assert list(formats.read(path)) == ["w"]
+    else:
+        with pytest.raises(FormatError, match=words):
+            formats.read(path)
+
+
+@pytest.mark.parametrize("kind", ["lists", "marks"])
+def test_objects_are_counted_by_the_bytes_in_the_file(kind, tmp_path):
+    path = tmp_path / "a.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        archive.writestr("m/data.pkl", DEFLATED[kind](900_000))
+    with pytest.raises(FormatError, match="makes more objects than its size justifies"):
+        formats.read(path)
+
+
+@pytest.mark.parametrize("expanded", [False, True])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bool", "bfloat16", "int16", "complex64"])
+def test_an_array_takes_no_more_than_it_is_counted_for(dtype, order, expanded):
+    rows, columns = 1000, 300
+    view = arrays.contiguous(dtype, (rows, columns))
+    if expanded:
+        view = replace(view, strides=(0, 1))
+    budget, blob = Budget(1 << 30), Bytes(bytes(rows * columns * arrays.ELEMENTS[dtype][1]))
+    tracemalloc.start()
+    try:
+        made = arrays.build(view, blob, budget, byte_order=order)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert made.dtype == arrays.made_dtype(dtype)
+    assert peak <= budget.allowed - budget.left + 10_000
 
 
 def tensor(shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> bytes:
@@ -249,6 +307,38 @@ def test_npz_records_must_be_arrays(record, words, tmp_path):
         formats.read(tmp_path / "a.npz")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), 'shape': (2,), }",
+        "{'descr': '<f4', 'descr': '<f8', 'fortran_order': False, 'shape': (1,), }",
+        "{'descr': '<f4', 'fortran_order': True, 'fortran_order': False, 'shape': (1,), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (01,), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1,,), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), 'more': 1, }",
+        "{'descr': '<f4', 'fortran_order': False, }",
+        "{'descr': '<f4' 'fortran_order': False, 'shape': (1,), }",
+        "'descr': '<f4', 'fortran_order': False, 'shape': (1,), ",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), } | {'shape': (2,)}",
+    ],
+)
+def test_a_header_that_numpy_reads_otherwise_is_refused(text, tmp_path):
+    npz(tmp_path / "a.npz", a=npy(text, bytes(8)))
+    with pytest.raises(FormatError, match=r"'a' has the header"):
+        formats.read(tmp_path / "a.npz")
+
+
+def test_headers_as_numpy_writes_them_are_read(tmp_path):
+    arrays_ = {f"a{n}": np.zeros((2,) * n, order) for n in range(4) for order in (">f4",)}
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        for version in ((1, 0), (2, 0), (3, 0)):
+            for name, array in arrays_.items():
+                with archive.open(f"{name}{version[0]}.npy", "w") as record:
+                    np.lib.format.write_array(record, np.asfortranarray(array), version)
+    assert len(formats.read(tmp_path / "a.npz")) == 12
+
+
 def test_zip_bombs_are_not_inflated(tmp_path):
     bomb = npy(header("'|u1'", shape=f"({2**28},)"), bytes(2**28))
     npz(tmp_path / "a.npz", zipfile.ZIP_DEFLATED, a=bomb)
@@ -293,6 +383,48 @@ def test_zip_directories_are_not_believed(offset, kind, value, words, tmp_path):
     npz(tmp_path / "a.npz", a=npy(header(), bytes(4)))
     assert list(formats.read(tmp_path / "a.npz")) == ["a"]
     patched(tmp_path / "a.npz", offset, kind, value)
+    with pytest.raises(FormatError, match=words):
+        formats.read(tmp_path / "a.npz")
+
+
+def without_a_record(data):
+    """The directory counts one record less than it has."""
+    end = data.index(b"PK\5\6")
+    struct.pack_into("<HH", data, end + 8, 1, 1)
+
+
+def renamed(data):
+    at = data.index(b"a.npy")
+    data[at : at + 1] = b"c"
+
+
+def with_a_gap(data):
+    data[data.index(b"PK\5\6") : data.index(b"PK\5\6")] = bytes(8)
+
+
+def without_checksum(data):
+    at = data.index(b"PK\1\2")
+    data[at + 16 : at + 20] = bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda data: data.extend(b"more"), "bytes behind the end"),
+        (lambda data: data.extend(data), "does not fit before"),
+        (lambda data: data.__setitem__(slice(0, 0), b"PK\3\4junk"), "does not fit before"),
+        (without_a_record, "the zip directory has"),
+        (with_a_gap, "does not fit before"),
+        (renamed, "is named b'c.npy' where it starts"),
+        (lambda data: data.__setitem__(slice(None), data.replace(b"a.npy", b"a\0npy")), "is named"),
+        (without_checksum, "checksum does not match"),
+    ],
+)
+def test_where_readers_of_zip_files_differ_it_is_refused(change, words, tmp_path):
+    record = npy(header(), struct.pack("<f", 1))
+    data = npz(tmp_path / "a.npz", a=record, b=record)
+    change(data)
+    (tmp_path / "a.npz").write_bytes(data)
     with pytest.raises(FormatError, match=words):
         formats.read(tmp_path / "a.npz")
 
@@ -389,7 +521,7 @@ def entry(dtype: object = "F32", shape: object = (1,), offsets: object = (0, 4))
         (safetensors(entry(shape=[2]), bytes(4)), "tensor 'a' has 4 bytes, expected 8"),
         (safetensors(entry(shape=[2**62, 2**62]), bytes(4)), "impossible shape"),
         (safetensors(entry(shape=[1] * 33), bytes(4)), "at most 32"),
-        (safetensors(entry(dtype="F8_E4M3", shape=[4]), bytes(4)), "element type 'F8_E4M3'"),
+        (safetensors(entry(dtype="F8_E8M0", shape=[4]), bytes(4)), "element type 'F8_E8M0'"),
         (safetensors({}), "no readable tensor"),
         (safetensors({"__metadata__": {"a": "b"}}), "no readable tensor"),
         (safetensors({**entry(), "b": entry()["a"]}, bytes(4)), "expected it to start at 4"),
@@ -405,12 +537,14 @@ def test_safetensors_headers_are_not_believed(data, words, tmp_path):
 def test_safetensors_types_and_special_values_are_read(tmp_path):
     bf16 = {"dtype": "BF16", "shape": [2, 2], "data_offsets": [0, 8]}
     f8 = {"dtype": "F8_E5M2", "shape": [3], "data_offsets": [8, 11]}
-    data = struct.pack("<4H", 0x3F80, 0xC000, 0x7FC0, 0xFF80) + bytes(3)
-    head = {"__metadata__": {"format": "pt"}, "a": bf16, "b": f8}
+    e8m0 = {"dtype": "F8_E8M0", "shape": [1], "data_offsets": [11, 12]}
+    data = struct.pack("<4H4B", 0x3F80, 0xC000, 0x7FC0, 0xFF80, 0x3C, 0xC0, 0x7C, 0)
+    head = {"__metadata__": {"format": "pt"}, "a": bf16, "c": f8, "b": e8m0}
     (tmp_path / "a.safetensors").write_bytes(safetensors(head, data))
     found = formats.contents(tmp_path / "a.safetensors")
     assert found.weights["a"].dtype == np.float32
     np.testing.assert_array_equal(found.weights["a"], [[1, -2], [math.nan, -math.inf]])
+    np.testing.assert_array_equal(found.weights["c"], np.float32([1, -2, math.inf]))
     assert list(found.skipped) == ["b"]
 
 

@@ -71,6 +71,21 @@ def test_bfloat16_is_widened_exactly(tmp_path):
 
 
 @form
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz],
+    ids=str,
+)
+def test_floats_of_8_bits_are_widened_exactly(dtype, form, tmp_path):
+    every = torch.arange(256, dtype=torch.uint8).view(dtype)
+    got = saved({"x": every.reshape(16, 16)}, tmp_path / "a.pt", form).weights["x"]
+    np.testing.assert_array_equal(got, every.float().reshape(16, 16).numpy())
+    assert np.array_equal(
+        np.signbit(got[got == 0]), np.signbit(every.float().numpy()[got.ravel() == 0])
+    )
+
+
+@form
 @settings(max_examples=60)
 @given(data=st.data())
 def test_views_of_storages(form, data, tmp_path_factory):
@@ -157,12 +172,15 @@ def test_parameters_and_a_lone_tensor(form, tmp_path):
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8), "quantized"),
+        (
+            lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.quint4x2),
+            "quantized in a",
+        ),
         (lambda: torch.eye(2).to_sparse(), "sparse"),
         (lambda: torch.eye(2).to_sparse_csr(), "sparse"),
         (lambda: torch.ones(2, device="meta"), "meta"),
         (lambda: torch._neg_view(torch.ones(2)), "neg bit"),
-        (lambda: torch.ones(2).to(torch.float8_e4m3fn), "float8_e4m3fn"),
+        (lambda: torch.ones(2).to(torch.float8_e8m0fnu), "float8_e8m0fnu"),
     ],
 )
 @pytest.mark.filterwarnings("ignore")
@@ -170,6 +188,22 @@ def test_what_numpy_has_not_is_skipped(make, reason, form, tmp_path):
     found = saved({"x": make(), "y": torch.ones(1)}, tmp_path / "a.pt", form)
     assert list(found.weights) == ["y"]
     assert reason in found.skipped["x"]
+
+
+@form
+@pytest.mark.parametrize("dtype", [torch.qint8, torch.quint8, torch.qint32], ids=str)
+@pytest.mark.filterwarnings("ignore")
+def test_quantized_tensors_are_dequantized_as_torch_does(dtype, form, tmp_path):
+    values = torch.randn(3, 5)
+    scales, zeros = torch.tensor([0.01, 0.02, 0.03]), torch.tensor([0, 3, 100])
+    tree = {
+        "tensor": torch.quantize_per_tensor(values, 0.013, 5, dtype),
+        "rows": torch.quantize_per_channel(values, scales, zeros, 0, dtype),
+        "columns": torch.quantize_per_channel(values.t(), scales, zeros, 1, dtype),
+    }
+    found = saved(tree, tmp_path / "a.pt", form)
+    assert_same(found.weights, {name: value.dequantize() for name, value in tree.items()})
+    assert found.weights.notes["rows"] == f"dequantized from {str(dtype)[7:]}"
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -186,9 +220,67 @@ def test_a_file_saved_without_checksums(tmp_path):
         torch.serialization.set_crc32_options(True)
 
 
-def test_tensors_pickled_without_torch_save_are_refused_in_words(tmp_path):
-    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"x": torch.ones(2)}))
-    with pytest.raises(FormatError, match=r"'x' was pickled without torch\.save"):
+def lent(tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Views of one storage, a parameter, and types that NumPy has in another way or not at all."""
+    return {
+        "whole": tensor,
+        "column": tensor[:, 1],
+        "turned": tensor.T,
+        "parameter": torch.nn.Parameter(tensor),
+        "bfloat16": tensor.to(torch.bfloat16),
+        "float16": tensor.half()[1:],
+        "int": tensor.int(),
+        "bool": tensor > 3,
+        "uint16": tensor.to(torch.uint16),
+        "nothing": tensor[:0],
+    }
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_tensors_that_pickle_dump_wrote_are_read(protocol, tmp_path):
+    tensors = lent(torch.arange(12.0).reshape(3, 4))
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"x": tensors}, protocol))
+    found = formats.contents(tmp_path / "a.pkl")
+    assert found.format == "pickle"
+    assert found.foreign == ()
+    assert_same(found.weights, {f"x.{name}": tensor for name, tensor in tensors.items()})
+
+
+def test_a_module_that_pickle_dump_wrote_is_named_as_its_state_dict(tmp_path):
+    net = torch.nn.Sequential(torch.nn.GRU(3, 2, bidirectional=True), torch.nn.Linear(4, 1))
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(net))
+    assert_same(formats.read(tmp_path / "a.pkl"), net.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (
+            lambda data: data.replace(b"FloatStorage", b"ThingStorage"),
+            "has a storage that is damag",
+        ),
+        (
+            lambda data: data.replace(b"\x80\x02\x8a\nl\xfc\x9cF", b"\x80\x02\x8a\nl\xfc\x9cG"),
+            "before 1.6",
+        ),
+    ],
+)
+def test_a_storage_that_is_damaged_is_that_tensors_reason(change, reason, tmp_path):
+    data = pickle.dumps({"x": torch.ones(2), "y": np.ones(2)})
+    (tmp_path / "a.pkl").write_bytes(change(data))
+    found = formats.contents(tmp_path / "a.pkl")
+    assert list(found.weights) == ["y"]
+    assert reason in found.skipped["x"]
+
+
+def test_one_storage_that_a_pickle_loads_often_is_read_once(tmp_path):
+    storage = torch.ones(50_000).untyped_storage().__reduce__()[1][0]
+    call = pickle.dumps(torch.storage._load_from_bytes, 2)[2:-1] + b"q\0"
+    data = b"B" + len(storage).to_bytes(4, "little") + storage + b"\x85q\1"
+    (tmp_path / "a.pkl").write_bytes(
+        b"\x80\2]" + call + data + b"00(" + b"h\0h\1R" * 30_000 + b"e."
+    )
+    with pytest.raises(FormatError, match=r"no readable tensor"):
         formats.read(tmp_path / "a.pkl")
 
 
@@ -217,13 +309,3 @@ def test_torchscript_is_named_as_its_state_dict(how, tmp_path):
     assert found.format == "torchscript"
     assert found.foreign == ()
     assert_same(weights, torch.jit.load(tmp_path / "a.pt").state_dict())
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_frozen_module_has_its_weights_in_its_constants(tmp_path):
-    net = Scripted().eval()
-    torch.jit.save(torch.jit.freeze(torch.jit.script(net)), tmp_path / "a.pt")
-    weights = formats.read(tmp_path / "a.pt")
-    assert all(name.startswith("CONSTANTS.c") for name in weights)
-    want = net.rnn.weight_ih_l0.detach().numpy()
-    assert any(array.shape == want.shape and (array == want).all() for array in weights.values())

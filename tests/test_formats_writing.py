@@ -118,3 +118,10 @@ def test_npz_names_keep_a_suffix_of_their_own(tmp_path):
     formats.write(tmp_path / "a.npz", {"x.npy": np.ones(1)})
     assert list(formats.read(tmp_path / "a.npz")) == ["x.npy"]
     assert npz.write is formats.writing._WRITERS[".npz"]
+
+
+def test_a_mask_is_not_dropped(tmp_path):
+    masked = np.ma.masked_array([1.0, 2.0], [True, False])
+    with pytest.raises(TypeError, match="tensor 'w' is a masked array"):
+        formats.write(tmp_path / "a.npz", {"w": masked})
+    assert list(tmp_path.iterdir()) == []

@@ -6,12 +6,15 @@ bounded. `python tests/test_fuzz_formats.py FORMAT FIRST LAST` reads the mutants
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import random
+import shutil
 import struct
 import subprocess
 import sys
+import tarfile
 import time
 import traceback
 import zipfile
@@ -27,6 +30,8 @@ from fastrnn import formats
 from fastrnn.errors import FormatError
 
 GOLDEN = Path(__file__).parent / "data" / "formats"
+CASES = Path(__file__).parent / "data" / "cases"
+SHARDS = CASES / "05-shards" / "cut_before_biases"
 MEMORY = 384 << 20  # beyond what the process has at its start
 SECONDS = 10  # for one file; a sound one takes milliseconds
 MUTANTS = 1_000
@@ -44,6 +49,26 @@ def written(write: Callable[[io.BytesIO, dict[str, np.ndarray]], None]) -> bytes
 
 def golden(file: str) -> bytes:
     return (GOLDEN / file).read_bytes()
+
+
+def case(file: str) -> bytes:
+    return (CASES / file).read_bytes()
+
+
+def of_keras(file: str) -> bytes:
+    with zipfile.ZipFile(CASES / "keras" / "files.zip") as archive:
+        return archive.read(file)
+
+
+def in_tar() -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name in ("model_config.yaml", "é/model_weights.ckpt"):
+            data = b"x: 1" if name.endswith("yaml") else golden("state.pt")
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return file.getvalue()
 
 
 def flip(rng: random.Random, data: bytearray) -> None:
@@ -83,6 +108,7 @@ def set_length(rng: random.Random, data: bytearray) -> None:
     data[at : at + size] = value.to_bytes(size, "little")
 
 
+Mutator = Callable[[random.Random, bytes], bytes]
 MUTATIONS = [flip, replace, truncate, insert, delete, splice, set_length]
 
 
@@ -94,12 +120,24 @@ def mutate(rng: random.Random, data: bytes) -> bytes:
     return bytes(changed)
 
 
+def in_place(mutation: Callable[[random.Random, bytearray], None]) -> Mutator:
+    """A mutator of one kind of mutation, which moves nothing."""
+
+    def changed(rng: random.Random, data: bytes) -> bytes:
+        made = bytearray(data)
+        mutation(rng, made)
+        return bytes(made)
+
+    return changed
+
+
 def mutate_record(rng: random.Random, data: bytes) -> bytes:
     """Mutate records of a zip archive, and write it again with sound checksums and directory."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(buffer, "w") as new:
         names = old.namelist()
-        chosen = [name for name in names if name.endswith((".pkl", ".npy"))] or names
+        described = (".pkl", ".npy", ".json", ".h5", ".pth")
+        chosen = [name for name in names if name.endswith(described)] or names
         target = rng.choice(chosen + names[:1])
         for name in names:
             record = old.read(name)
@@ -114,6 +152,16 @@ def mutate_header(rng: random.Random, data: bytes) -> bytes:
     if rng.random() < 0.5:
         length = len(header)
     return struct.pack("<Q", length) + header + data[8 + struct.unpack("<Q", data[:8])[0] :]
+
+
+def mutate_inflated(rng: random.Random, data: bytes) -> bytes:
+    """Mutate what a gzip file holds."""
+    return gzip.compress(mutate(rng, gzip.decompress(data)), 1)
+
+
+def mutate_half(rng: random.Random, data: bytes) -> bytes:
+    """Mutate the first half of a file, so that one that is long is not cut and shifted each time."""
+    return mutate(rng, data[: len(data) // 2]) + data[len(data) // 2 :]
 
 
 def mutate_pickle(rng: random.Random, data: bytes) -> bytes:
@@ -146,6 +194,26 @@ FORMATS: dict[str, tuple[Callable[[], bytes], list[Mutator]]] = {
     "onnx": (onnx_bytes, [mutate]),
     "onnx model": (onnx_bytes, [mutate_lightly]),
     "npz deflated": (lambda: golden("expected.npz"), [mutate, mutate_record]),
+    "pickle": (lambda: case("15-plain-pickle/model.pkl"), [mutate, mutate_pickle]),
+    "export": (lambda: case("08-pt2/tagger.pt2"), [mutate, mutate_record, mutate_record]),
+    "zip around": (lambda: case("07-zip-around/agent.zip"), [mutate, mutate_record, mutate_record]),
+    "tar": (in_tar, [mutate, mutate_half]),
+    "tar gzip": (lambda: gzip.compress(in_tar(), 1), [mutate, mutate_inflated]),
+    "json": (lambda: case("14-json/amp.json"), [mutate, mutate_half]),
+    "index": (lambda: (SHARDS / "model.safetensors.index.json").read_bytes(), [mutate]),
+    "keras": (lambda: of_keras("keras3.keras"), [mutate, mutate_record, mutate_record]),
+    "keras h5": (
+        lambda: of_keras("keras2.h5"),
+        [in_place(flip), in_place(set_length), mutate, mutate_half],
+    ),
+    "keras weights": (
+        lambda: of_keras("keras3.weights.h5"),
+        [in_place(flip), in_place(set_length), mutate, mutate_half],
+    ),
+    "cudnn": (
+        lambda: of_keras("cudnn.h5"),
+        [in_place(flip), in_place(set_length), mutate, mutate_half],
+    ),
 }
 
 
@@ -219,6 +287,9 @@ def read_mutants(name: str, first: int, last: int) -> None:
     refused = 0
     with TemporaryDirectory() as folder:
         path = Path(folder) / "mutant"
+        if name == "index":
+            for shard in SHARDS.glob("*.safetensors"):
+                shutil.copy(shard, folder)
         for seed in range(first, last):
             rng = random.Random(f"{name} {seed}")
             path.write_bytes(rng.choice(mutators)(rng, sound))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 from collections import namedtuple
+from itertools import pairwise
 
 import numpy as np
 import onnx
@@ -89,6 +90,54 @@ def test_the_zoo(exported, name):
 @pytest.mark.parametrize("name", [n for n in BY_NAME if (n, "torchscript") not in CANNOT])
 def test_the_zoo_by_the_older_exporter(exported, name):
     check(exported(name, "torchscript"), BY_NAME[name])
+
+
+def pieces(entry, args, cuts):
+    """The arguments between each two of `cuts` frames; those without time are whole each time."""
+    for begin, end in pairwise(cuts):
+        yield [
+            arg if (axis := entry.time_axis.get(name)) is None
+            else arg[(slice(None),) * axis + (slice(*(n * arg.shape[axis] // 24 for n in (begin, end))),)]
+            for name, arg in zip(entry.shapes, args, strict=True)
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in ZOO if entry.streams])
+def test_what_streams_gives_the_bits_of_the_whole(exported, name):
+    entry = BY_NAME[name]
+    model = fastrnn.load_model(exported(name))
+    args = [arg.numpy() for arg in entry.inputs(2, 24, seed=1)]
+    stream = model.stream(2)
+    made = [stream.run(*part) for part in pieces(entry, args, [0, 1, 4, 5, 13, 24])]
+    timeless = {n: a for n, a in zip(entry.shapes, args, strict=True) if n not in entry.time_axis}
+    made.append(stream.finish(**timeless))
+    whole = model(*args)
+    whole = whole if isinstance(whole, dict) else {"": whole}
+    for output, expected in whole.items():
+        parts = [part[output] if output else part for part in made]
+        (time,) = {*entry.time_axis.values()}
+        assert np.array_equal(np.concatenate(parts, axis=time), expected)
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in ZOO if entry.reason])
+def test_what_cannot_stream_names_the_node(exported, name):
+    with pytest.raises(ValueError, match=r"node '.*' \(\w+\): does not run along time: "):
+        fastrnn.load_model(exported(name)).stream()
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in ZOO if entry.states])
+def test_states_are_carried(exported, name):
+    """Frame by frame as in one call of all frames, with what comes out put in again."""
+    entry = BY_NAME[name]
+    model = fastrnn.load_model(exported(name))
+    assert model.states == {state: f"{state}_out" for state in entry.states}
+    stream, carried = model.stream(2), None
+    for seed in range(5):
+        frame, *begin = (arg.numpy() for arg in entry.inputs(2, 1, seed=seed))
+        carried = carried or [np.zeros_like(state) for state in begin]
+        first, *others = model(frame, *carried).values()
+        carried = others
+        assert np.array_equal(stream.step(frame), first)
 
 
 @pytest.mark.parametrize("name", PLAIN)

@@ -8,14 +8,7 @@ import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastrnn.layers.weights import (
-    StackConfig,
-    freeze,
-    infer_config,
-    resolve_prefix,
-    stack_parameters,
-    stack_prefixes,
-)
+from fastrnn.layers.weights import StackConfig, common_dtype, freeze, infer_config
 
 
 @st.composite
@@ -34,14 +27,10 @@ def configs(draw):
     )
 
 
-@given(config=configs(), prefix=st.sampled_from(["", "lstm", "a.0.b", "lstm."]))
-def test_a_config_is_inferred_from_its_own_shapes(config, prefix):
-    dot = f"{prefix.rstrip('.')}." if prefix else ""
-    weights = {f"{dot}{name}": np.zeros(shape) for name, shape in config.shapes().items()}
-    weights["head.weight"] = weights["weights"] = np.zeros(3)
-    assert infer_config(weights, prefix) == config
-    assert stack_prefixes(weights) == [prefix.rstrip(".")]
-    assert list(stack_parameters(weights, prefix)) == list(config.shapes())
+@given(config=configs())
+def test_a_config_is_inferred_from_its_own_shapes(config):
+    weights = {name: np.zeros(shape) for name, shape in config.shapes().items()}
+    assert infer_config(weights) == config
 
 
 @given(config=configs())
@@ -60,14 +49,8 @@ def test_names_and_shapes_are_torchs(torch, config):
     assert config.parameters == sum(p.numel() for p in module.parameters())
 
 
-def test_cell_names_are_layer_0():
-    weights = {"a.cell.weight_ih": np.zeros((8, 3)), "a.cell.weight_hh": np.zeros((8, 2))}
-    assert infer_config(weights, "a.cell") == StackConfig("LSTM", 3, 2, bias=False)
-
-
 def broken(rng, change):
     weights = reference.random_weights(StackConfig("LSTM", 3, 4, num_layers=2), rng)
-    weights = {f"enc.{name}": value for name, value in weights.items()}
     change(weights)
     return weights
 
@@ -75,68 +58,58 @@ def broken(rng, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda w: w.pop("enc.weight_ih_l0"), "^enc.weight_ih_l0 is missing"),
-        (lambda w: w.pop("enc.bias_hh_l1"), r"enc.bias_hh_l1 is missing: expected shape \(16,\)"),
-        (lambda w: w.update({"enc.weight_hh_l0": np.zeros((15, 4))}),
+        (lambda w: w.pop("weight_ih_l0"), "^enc.weight_ih_l0 is missing"),
+        (lambda w: w.pop("bias_hh_l1"), r"enc.bias_hh_l1 is missing: expected shape \(16,\)"),
+        (lambda w: w.update({"weight_hh_l0": np.zeros((15, 4))}),
          r"enc.weight_hh_l0 has shape \(15, 4\), expected 16 rows \(LSTM\) or 12 rows \(GRU\) or 4"),
-        (lambda w: w.update({"enc.weight_ih_l1": np.zeros((16, 5))}),
+        (lambda w: w.update({"weight_ih_l1": np.zeros((16, 5))}),
          r"enc.weight_ih_l1 has shape \(16, 5\), expected \(16, 4\) for LSTM\(3, 4, num_layers=2\)"),
-        (lambda w: w.update({"enc.weight_ih_l3": np.zeros((16, 4))}), "enc.weight_ih_l2 is missing"),
-        (lambda w: w.update({"enc.weight_ih_l99999999": np.zeros((16, 4))}), "is missing"),
-        (lambda w: w.update({"enc.weight_ih_l01": np.zeros((16, 4))}), "weight_ih_l01 is one too many"),
-        (lambda w: w.update({"enc.weight_ih_l1_reverse": np.zeros((16, 4))}), "_reverse is missing"),
-        (lambda w: w.update({"enc.weight_hr_l0": np.zeros((2, 5))}), "expected 20 rows"),
-        (lambda w: w.update({"enc.weight_hr_l0": np.zeros((4, 4))}), "expected fewer rows than col"),
-        (lambda w: w.update({"enc.weight_hh_l0": np.zeros(16)}), "expected 2 dimensions, none 0"),
-        (lambda w: w.update({"enc.weight_ih_l0": np.zeros((16, 0))}), "none 0"),
-        (lambda w: w.update({"enc.bias_ih_l0": np.zeros((16, 1))}), "expected 1 dimensions"),
+        (lambda w: w.update({"weight_ih_l3": np.zeros((16, 4))}), "enc.weight_ih_l2 is missing"),
+        (lambda w: w.update({"weight_ih_l99999999": np.zeros((16, 4))}), "is missing"),
+        (lambda w: w.update({"weight_ih_l01": np.zeros((16, 4))}), "weight_ih_l01 is one too many"),
+        (lambda w: w.update({"weight_ih_l1_reverse": np.zeros((16, 4))}), "_reverse is missing"),
+        (lambda w: w.update({"weight_hr_l0": np.zeros((2, 5))}), "expected 20 rows"),
+        (lambda w: w.update({"weight_hr_l0": np.zeros((4, 4))}), "expected fewer rows than col"),
+        (lambda w: w.update({"weight_hh_l0": np.zeros(16)}), "expected 2 dimensions, none 0"),
+        (lambda w: w.update({"weight_ih_l0": np.zeros((16, 0))}), "none 0"),
+        (lambda w: w.update({"bias_ih_l0": np.zeros((16, 1))}), "expected 1 dimensions"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_named(rng, change, message):
     with pytest.raises(ValueError, match=message):
-        infer_config(broken(rng, change), "enc")
-
-
-def test_a_wrong_prefix_says_which_there_are(rng):
-    with pytest.raises(ValueError, match=r"dec.weight_ih_l0 is missing; recurrent .* under 'enc'"):
-        infer_config(broken(rng, lambda w: None), "dec")
+        infer_config(broken(rng, change), "enc.")
 
 
 @pytest.mark.parametrize(
-    ("prefix", "full"),
-    [("", ""), ("a", "a"), ("lstm", "enc.lstm"), ("enc.lstm.", "enc.lstm"), ("gru", "dec.gru")],
+    ("value", "words"),
+    [
+        ({}, "has dtype object"),
+        ("text", "expected floating point"),
+        ([[1.0], [1.0, 2.0]], "is list, expected an array"),
+        (np.ma.masked_array([1.0, 2.0], [True, False]), "is a masked array, expected a plain one"),
+    ],
 )
-def test_the_end_of_a_name_is_enough(prefix, full):
-    names = {"", "a"} if prefix in ("", "a") else {"enc.lstm", "dec.gru", "xlstm"}
-    weights = {f"{name}.weight_ih_l0".lstrip("."): 0 for name in names}
-    assert resolve_prefix(weights, prefix) == full
+def test_a_value_that_is_no_plain_array_is_named(value, words):
+    with pytest.raises(TypeError, match=f"LSTM: w .*{words}"):
+        freeze({"w": value}, "float32", "LSTM: ")
 
 
-def test_a_prefix_that_means_several_or_none_says_which_there_are():
-    weights = {f"{name}.rnn.weight_ih_l0": 0 for name in ("enc", "dec")}
-    for prefix in ("", "rnn"):
-        with pytest.raises(
-            ValueError, match=r"2 recurrent stacks, .* by its prefix: 'enc.rnn', 'dec.rnn'"
-        ):
-            resolve_prefix(weights, prefix)
-    with pytest.raises(
-        ValueError, match=r"under prefix 'nn', expected one of 'enc.rnn', 'dec.rnn'"
-    ):
-        resolve_prefix(weights, "nn")
-    with pytest.raises(ValueError, match="under prefix 'rnn': there is one, and it has no prefix"):
-        resolve_prefix({"weight_ih_l0": 0}, "rnn")
-    with pytest.raises(ValueError, match=r"no recurrent stack .* among 1 tensors: w \(2,\)"):
-        resolve_prefix({"w": np.zeros(2)}, "")
-    with pytest.raises(TypeError, match=r"weights is str, expected a mapping .*fastrnn.load"):
-        resolve_prefix("model.pt", "")
-    with pytest.raises(TypeError, match="prefix is int, expected a str"):
-        resolve_prefix(weights, 3)
+def test_torch_tensors_are_taken_whatever_they_are_part_of(torch):
+    values = {
+        "parameter": torch.nn.Parameter(torch.ones(3)),
+        "bfloat16": torch.ones(3, dtype=torch.bfloat16),
+        "both": torch.ones(3, dtype=torch.bfloat16, requires_grad=True),
+    }
+    for frozen in freeze(values, "float32", "").values():
+        np.testing.assert_array_equal(frozen, np.ones(3, np.float32))
 
 
-def test_a_value_that_is_no_array_is_named(torch):
-    parameter = torch.nn.Parameter(torch.ones(3))
-    with pytest.raises(TypeError, match=r"LSTM: w is Parameter, expected an array: .*grad"):
-        freeze({"w": parameter}, "float32", "LSTM: ")
+def test_lists_are_float32_and_arrays_are_what_they_are():
+    one, list_of_one = np.ones(1), [1.0]
+    assert common_dtype({"a": one, "b": one}) == np.float64
+    assert common_dtype({"a": one, "b": one.astype(np.float32)}) == np.float32
+    assert common_dtype({"a": list_of_one}) == np.float32
+    assert freeze({"whole numbers": [1, 0]}, "float32", "")["whole numbers"].tolist() == [1, 0]
 
 
 def test_frozen_is_a_private_copy():

@@ -20,7 +20,7 @@ from fastrnn.cli.output import (
     say_json,
     say_table,
 )
-from fastrnn.formats.writing import replacing
+from fastrnn.formats.replacing import replacing
 from fastrnn.layers.engines import available_isas, choose_isa
 
 DEFAULTS = {"cell": "LSTM", "input_size": 128, "hidden_size": 256, "num_layers": 1}
@@ -50,7 +50,10 @@ def add_parser(subparsers: Any) -> None:
         "coarse. --json prints the benchmark record from which --html is made.",
     )
     parser.add_argument(
-        "file", nargs="?", metavar="FILE", help=".pt/.pth, TorchScript, .safetensors, .npz or .onnx"
+        "file",
+        nargs="?",
+        metavar="FILE",
+        help="weights, as fastrnn.load takes them, or a whole model (.onnx)",
     )
     parser.add_argument(
         "prefix", nargs="?", metavar="PREFIX", default="", help="which stack, if FILE has several"

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
-
-import numpy.typing as npt
 
 from fastrnn.cli.extras import with_suffix
 from fastrnn.cli.output import OK, USAGE, CommandError, note, plural, say, say_json, size
-from fastrnn.formats import SUFFIXES, contents, write
-
-Array = npt.NDArray[Any]
+from fastrnn.errors import FormatError
+from fastrnn.formats import SUFFIXES, Weights, opened, write
+from fastrnn.layers.statedict import StateDict
 
 
 def add_parser(subparsers: Any) -> None:
@@ -22,9 +21,10 @@ def add_parser(subparsers: Any) -> None:
         "convert",
         help="write a file's tensors as .safetensors or .npz",
         description="Write the tensors of SRC to DST, in the format that DST's suffix names. "
-        "Element types are kept, but bfloat16 becomes float32. DST is written whole or not at all.",
+        "Element types are kept, but bfloat16 and what is quantized become float32. DST is "
+        "written whole or not at all.",
     )
-    parser.add_argument("src", metavar="SRC", help=".pt/.pth, TorchScript, .safetensors or .npz")
+    parser.add_argument("src", metavar="SRC", help="weights, as fastrnn.load takes them")
     parser.add_argument(
         "dst", metavar="DST", type=with_suffix(*SUFFIXES), help=" or ".join(SUFFIXES)
     )
@@ -38,23 +38,31 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert `args.src` to `args.dst`."""
-    if os.path.lexists(args.dst) and not args.force:
-        raise CommandError(f"{args.dst}: is there already, --force overwrites it", USAGE)
-    found = contents(args.src)
-    weights = select(found.weights, args.prefix, args.src) if args.prefix else found.weights
-    left_out = {
-        name: why
-        for name, why in found.skipped.items()
-        if not args.prefix or name.startswith(_dotted(args.prefix))
-    }
+    if os.path.lexists(args.dst) and not args.force:  # before any work
+        raise _there(args.dst)
+    with opened(args.src) as found:
+        names = select(found.weights, args.prefix, args.src)
+        left_out = select(found.skipped, args.prefix)
+        _check_stacks(found.weights, names)
+        sizes = (found.weights[name] for name in names.values())
+        found.weights.budget.check(
+            "what would be written", sum(math.prod(s.shape) * s.dtype.itemsize for s in sizes)
+        )
+        read = found.in_memory(names.values())
+    weights = {short: read.weights[name] for short, name in names.items()}
     try:
-        write(args.dst, weights)
+        write(args.dst, weights, overwrite=args.force)
+    except FileExistsError:
+        raise _there(args.dst) from None
     except (ValueError, TypeError) as error:
         raise CommandError(f"{args.dst}: {str(error).removeprefix('write: ')}") from None
     except OSError as error:  # it may name the temporary file
         raise CommandError(f"{args.dst}: {error.strerror or error}", USAGE) from None
-    for name, why in left_out.items():
-        note(f"fastrnn: left out: {name} {why}")
+    for name in left_out.values():
+        note(f"fastrnn: left out: {name} {found.skipped[name]}")
+    for prefix, said in found.weights.said.items():
+        if any(name.startswith(f"{prefix}.") for name in names.values()):
+            note(f"fastrnn: left out: what is said of {prefix}: load it with {said}")
     nbytes = os.stat(args.dst).st_size
     if args.json:
         say_json(
@@ -64,7 +72,9 @@ def run(args: argparse.Namespace) -> int:
                 "from": args.src,
                 "format": found.format,
                 "tensors": list(weights),
-                "skipped": [{"name": name, "reason": why} for name, why in left_out.items()],
+                "skipped": [
+                    {"name": name, "reason": found.skipped[name]} for name in left_out.values()
+                ],
             }
         )
     else:
@@ -76,29 +86,46 @@ def run(args: argparse.Namespace) -> int:
     return OK
 
 
-def select(weights: Mapping[str, Array], prefix: str, path: str) -> dict[str, Array]:
-    """Return the tensors of file `path` whose names start with `prefix` and a dot, without them.
+def _there(path: str) -> CommandError:
+    return CommandError(f"{path}: is there already, --force overwrites it", USAGE)
+
+
+def _check_stacks(weights: Weights, names: Mapping[str, str]) -> None:
+    """FormatError if a stack would be another one in a file that has only `names` of `weights`."""
+    state = StateDict(weights)
+    chosen = set(names.values())
+    for prefix in state.prefixes:
+        if chosen.isdisjoint(state.parts(prefix)):
+            continue
+        for name in state.scope(prefix):
+            if name not in chosen:
+                why = weights.unread.get(name, "belongs to it and would be left out")
+                raise FormatError(
+                    f"{name} {why}: without it, the stack under {prefix!r} would be another one"
+                )
+
+
+def select(names: Iterable[str], prefix: str | None, path: str = "") -> dict[str, str]:
+    """Return the `names` that start with `prefix` and a dot, by what comes after; all if None.
 
     Raises
     ------
     CommandError
-        If there are none.
+        If there are none, of a file at `path`.
     """
-    dotted = _dotted(prefix)
+    if not prefix:
+        return {name: name for name in names}
+    dotted = prefix.rstrip(".") + "."
     chosen = {
-        name.removeprefix(dotted): array
-        for name, array in weights.items()
+        name.removeprefix(dotted): name
+        for name in names
         if name.startswith(dotted) and name != dotted
     }
-    if not chosen:
-        there = dict.fromkeys(name.partition(".")[0] for name in weights)
+    if path and not chosen:
+        there = dict.fromkeys(name.partition(".")[0] for name in names)
         raise CommandError(
             f"{path}: no tensor under prefix {prefix!r}; names start with "
             + ", ".join(repr(first) for first in list(there)[:8])
             + (", ..." if len(there) > 8 else "")
         )
     return chosen
-
-
-def _dotted(prefix: str) -> str:
-    return prefix.rstrip(".") + "."

@@ -3,38 +3,38 @@
 from __future__ import annotations
 
 import argparse
-import os
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from fastrnn.cli.models.inspect import run as inspect_model
 from fastrnn.cli.models.options import add_options, is_onnx
-from fastrnn.cli.output import OK, plural, say, say_json, say_table, size
-from fastrnn.formats import Contents, contents
-from fastrnn.layers.weights import (
-    StackConfig,
-    common_dtype,
-    freeze,
-    infer_config,
-    stack_parameters,
-    stack_prefixes,
-)
-
-Array = npt.NDArray[Any]
+from fastrnn.cli.output import NO, OK, plural, say, say_json, say_table, size
+from fastrnn.formats import Contents, Stored, opened
+from fastrnn.layers.statedict import StackWeights, StateDict, told
+from fastrnn.layers.weights import StackConfig, check_values, common_dtype
 
 
 @dataclass(frozen=True)
 class FoundStack:
-    """A recurrent stack in a file: its sizes, or the reason why it cannot be loaded."""
+    """A recurrent stack in a file, or the reason why it cannot be loaded."""
 
     prefix: str
-    config: StackConfig | None
-    dtype: np.dtype[Any] | None  # what it computes in
+    weights: StackWeights | None
     problem: str = ""
+
+    @property
+    def config(self) -> StackConfig | None:
+        """Its sizes; None if it cannot be loaded."""
+        return self.weights.config if self.weights else None
+
+    @property
+    def dtype(self) -> np.dtype[Any] | None:
+        """What it computes in; None if it cannot be loaded."""
+        return common_dtype(self.weights.parameters) if self.weights else None
 
     @property
     def title(self) -> str:
@@ -51,9 +51,10 @@ def add_parser(subparsers: Any) -> None:
         "can load, foreign objects by name, and tensors that could not be read, with the reason. "
         "Of a whole model (.onnx): inputs, outputs, states, operators, and what runs in the "
         "kernels.",
+        epilog="Exit code 0: at least one stack, or the model, can be loaded; 1: none.",
     )
     parser.add_argument(
-        "file", metavar="FILE", help=".pt/.pth, TorchScript, .safetensors, .npz or .onnx"
+        "file", metavar="FILE", help="weights, as fastrnn.load takes them, or a whole model (.onnx)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_options(parser)
@@ -61,53 +62,84 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what `args.file` holds."""
+    """Print what `args.file` holds; NO if no stack in it can be loaded."""
     if is_onnx(args.file):
         return inspect_model(args)
-    found = contents(args.file)
-    stacks = find_stacks(found.weights, stack_prefixes(found.weights))
-    if args.json:
-        say_json(_as_json(args.file, found, stacks))
-    else:
-        _print(args.file, found, stacks)
-    return OK
+    with opened(args.file) as found:
+        state = StateDict(found.weights)
+        read: set[int] = set()
+        stacks = [_checked(stack, read) for stack in find_stacks(state, state.prefixes)]
+        for stored in found.weights.values():  # so that a file that is damaged is refused
+            if id(stored) not in read:
+                read.add(id(stored))
+                stored.array()
+        if args.json:
+            say_json(_as_json(args.file, found, stacks))
+        else:
+            _print(args.file, found, stacks)
+    return OK if any(stack.weights for stack in stacks) else NO
 
 
-def find_stacks(weights: Mapping[str, Array], prefixes: Iterable[str]) -> list[FoundStack]:
-    """Return the recurrent stacks under `prefixes`; one that cannot be loaded says why."""
-    return [_find(weights, prefix) for prefix in prefixes]
+def find_stacks(state: StateDict, prefixes: Iterable[str]) -> list[FoundStack]:
+    """Return the recurrent stacks under `prefixes`; one that cannot be loaded says why.
+
+    Their values are not read yet.
+    """
+    return [_find(state, prefix) for prefix in prefixes]
 
 
-def _find(weights: Mapping[str, Array], prefix: str) -> FoundStack:
-    found = stack_parameters(weights, prefix)
+def _find(state: StateDict, prefix: str) -> FoundStack:
     try:
-        config = infer_config(weights, prefix)
-        dtype = common_dtype(found)
-        freeze(found, dtype, f"{prefix}." if prefix else "")
+        return FoundStack(prefix, state.stack(prefix))
     except (ValueError, TypeError) as error:
-        return FoundStack(prefix, None, None, str(error))
-    return FoundStack(prefix, config, dtype)
+        return FoundStack(prefix, None, str(error))
+
+
+def _checked(stack: FoundStack, read: set[int]) -> FoundStack:
+    """The stack, or its problem if its values are not finite numbers.
+
+    Tensors whose ids are in `read` are known to be; those that are read are added.
+    """
+    if stack.weights is None or stack.dtype is None:
+        return stack
+    where = f"{stack.prefix}." if stack.prefix else ""
+    try:
+        for name, value in stack.weights.parameters.items():
+            if id(value) not in read:
+                check_values({name: value}, stack.dtype, where)
+                if isinstance(value, Stored):
+                    read.add(id(value))
+    except (ValueError, TypeError) as error:
+        return FoundStack(stack.prefix, None, str(error))
+    return stack
+
+
+def _left(found: Contents, stacks: list[FoundStack]) -> list[str]:
+    """The names of the tensors that no stack is loaded from."""
+    taken = {name for stack in stacks if stack.weights for name in stack.weights.tensors}
+    return [name for name in found.weights if name not in taken]
 
 
 def _as_json(path: str, found: Contents, stacks: list[FoundStack]) -> dict[str, Any]:
     return {
         "file": path,
-        "bytes": os.stat(path).st_size,
+        "bytes": found.nbytes,
         "format": found.format,
         "values": _values(found.weights),
         "stacks": [stack_as_json(stack) for stack in stacks],
         "tensors": [
-            {"name": name, "dtype": array.dtype.name, "shape": list(array.shape)}
-            for name, array in found.weights.items()
+            {"name": name, "dtype": stored.dtype.name, "shape": list(stored.shape)}
+            for name, stored in found.weights.items()
         ],
+        "left": _left(found, stacks),
         "foreign": list(found.foreign),
         "skipped": [{"name": name, "reason": why} for name, why in found.skipped.items()],
     }
 
 
 def stack_as_json(stack: FoundStack) -> dict[str, Any]:
-    """Return the stack's sizes, or its problem, as plain data."""
-    if stack.config is None or stack.dtype is None:
+    """Return the stack's sizes and what was folded, or its problem, as plain data."""
+    if stack.weights is None or stack.config is None or stack.dtype is None:
         return {"prefix": stack.prefix, "problem": stack.problem}
     return {
         "prefix": stack.prefix,
@@ -115,22 +147,26 @@ def stack_as_json(stack: FoundStack) -> dict[str, Any]:
         "dtype": stack.dtype.name,
         "parameters": stack.config.parameters,
         "bytes": stack.config.parameters * stack.dtype.itemsize,
+        **stack.weights.options,
+        **({"folded": stack.weights.folded} if stack.weights.folded else {}),
+        **({"said": list(stack.weights.said.in_words)} if stack.weights.said else {}),
     }
 
 
 def _print(path: str, found: Contents, stacks: list[FoundStack]) -> None:
-    say(f"{path}: {found.format}, {size(os.stat(path).st_size)}")
+    say(f"{path}: {found.format}, {size(found.nbytes)}")
     say(f"{plural(len(found.weights), 'tensor')}, {plural(_values(found.weights), 'value')}")
     say()
     if stacks:
         say("recurrent stacks:")
-        say_table([_stack_row(stack) for stack in stacks])
+        say_table([row for stack in stacks for row in _stack_rows(stack)])
+        say(f"in no stack that can be loaded: {plural(len(_left(found, stacks)), 'tensor')}")
     else:
         say("recurrent stacks: none (no weight_ih_l0, weight_hh_l0... in the file)")
     say()
     say("tensors:")
     say_table(
-        [(name, array.dtype.name, _shape(array.shape)) for name, array in found.weights.items()]
+        [(name, stored.dtype.name, _shape(stored.shape)) for name, stored in found.weights.items()]
     )
     if found.skipped:
         say()
@@ -142,18 +178,25 @@ def _print(path: str, found: Contents, stacks: list[FoundStack]) -> None:
         say_table([(name,) for name in found.foreign])
 
 
-def _stack_row(stack: FoundStack) -> tuple[str, str]:
-    if stack.config is None or stack.dtype is None:
-        return stack.title, f"cannot be loaded: {stack.problem}"
+def _stack_rows(stack: FoundStack) -> list[tuple[str, str]]:
+    if stack.weights is None or stack.config is None or stack.dtype is None:
+        return [(stack.title, f"cannot be loaded: {stack.problem}")]
     parameters = stack.config.parameters
     memory = size(parameters * stack.dtype.itemsize)
     counted = plural(parameters, "parameter")
-    return stack.title, f"{stack.config}: {counted}, {memory} in {stack.dtype.name}"
+    options = "".join(f", {name}={value!r}" for name, value in stack.weights.options.items())
+    sizes = f"{str(stack.config)[:-1]}{options}): {counted}, {memory} in {stack.dtype.name}"
+    rows = [(stack.title, sizes)]
+    if stack.weights.folded:
+        rows.append(("", f"folded: {told(stack.weights.folded)}"))
+    if stack.weights.said:
+        rows += [("", words) for words in stack.weights.said.in_words]
+    return rows
 
 
-def _values(weights: Mapping[str, Array]) -> int:
+def _values(weights: Mapping[str, Any]) -> int:
     """Numbers in all tensors; those of tied tensors once."""
-    return sum({id(array): array.size for array in weights.values()}.values())
+    return sum({id(stored): math.prod(stored.shape) for stored in weights.values()}.values())
 
 
 def _shape(shape: tuple[int, ...]) -> str:

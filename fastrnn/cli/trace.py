@@ -16,6 +16,7 @@ from fastrnn.cli.models.trace import traced as trace_model
 from fastrnn.cli.output import OK, USAGE, CommandError, plural, say, say_json, say_table
 from fastrnn.cli.trace_input import read_sequence
 from fastrnn.cli.unsaid import add_unsaid, load_stack
+from fastrnn.formats.text import read_text
 from fastrnn.layers.retention import ORDERS, RETAINING_GATE, half_lives
 
 Array = npt.NDArray[Any]
@@ -42,7 +43,7 @@ def add_parser(subparsers: Any) -> None:
         "from 0 (peak; also an RNN's, and an h that proj_size mixes), or not at all (index).",
     )
     parser.add_argument(
-        "file", metavar="FILE", help=".pt/.pth, TorchScript, .safetensors, .npz or .onnx"
+        "file", metavar="FILE", help="weights, as fastrnn.load takes them, or a whole model (.onnx)"
     )
     parser.add_argument(
         "--input",
@@ -145,16 +146,13 @@ def run(args: argparse.Namespace) -> int:
 def _labels(args: argparse.Namespace, steps: int) -> str:
     if args.labels is None:
         return ""
-    try:
-        text = Path(args.labels).read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise CommandError(f"{args.labels}: not UTF-8 text") from None
+    text = read_text(args.labels, steps)
     if len(text) < steps:
         raise CommandError(
             f"{args.labels}: {plural(len(text), 'character')}, expected one for each of {steps} "
             "steps"
         )
-    return text[:steps]
+    return text
 
 
 def _layers(args: argparse.Namespace, num_layers: int) -> list[int]:
@@ -172,8 +170,9 @@ def _bounds(window: tuple[int, int | None], steps: int) -> tuple[int, int]:
     return begin, end
 
 
+@np.errstate(over="ignore", invalid="ignore")  # states may grow out of their type
 def _summary(traced: dict[str, Array], layer: int, direction: int, cell: str) -> dict[str, Any]:
-    """Describe one layer and direction as plain data; infinite half-lives are None."""
+    """Describe one layer and direction as plain data; half-lives may be infinite or NaN."""
     one = {name: values[layer, direction] for name, values in traced.items()}
     found: dict[str, Any] = {
         "gates": {
@@ -196,8 +195,8 @@ def _summary(traced: dict[str, Array], layer: int, direction: int, cell: str) ->
                 "largest": float(np.abs(one[name]).max()),
             }
     if cell in RETAINING_GATE:
-        steps = half_lives(one[RETAINING_GATE[cell]]).tolist()
-        found["half_life_steps"] = [value if math.isfinite(value) else None for value in steps]
+        found["half_life_steps"] = half_lives(one[RETAINING_GATE[cell]]).tolist()
+        found["nan_units"] = int(np.isnan(found["half_life_steps"]).sum())
     return found
 
 
@@ -226,14 +225,21 @@ def _print_part(part: dict[str, Any], cell: str, steps: int) -> None:
         _print_half_lives(part["half_life_steps"], RETAINING_GATE[cell], steps)
 
 
-def _print_half_lives(half_lives: list[float | None], gate: str, steps: int) -> None:
-    values = np.array([math.inf if value is None else value for value in half_lives])
+def _print_half_lives(half_lives: list[float], gate: str, steps: int) -> None:
+    values = np.array(half_lives)
+    numbers = np.flatnonzero(~np.isnan(values))
+    nan = len(values) - len(numbers)
+    if nan:
+        say(f"  {plural(nan, 'unit')} whose {gate} gate is NaN, without a half-life")
+    if not len(numbers):
+        return
+    values = values[numbers]
     quantiles = np.quantile(values, (0, 0.1, 0.5, 0.9, 1), method="nearest").tolist()
     say(f"  half-life of units in steps, by the {gate} gate:")
     names = ("shortest", "10 %", "median", "90 %", "longest")
     say_table([names, tuple(map(_steps, quantiles))], indent="    ")
     order = np.argsort(-values, kind="stable")[:LONGEST].tolist()
-    longest = ", ".join(f"{unit} ({_steps(values[unit])})" for unit in order)
+    longest = ", ".join(f"{numbers[i]} ({_steps(values[i])})" for i in order)
     say(f"    longest: unit {longest}")
     beyond = int((values > steps).sum())
     if beyond:

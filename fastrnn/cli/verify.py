@@ -8,7 +8,7 @@ import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from types import ModuleType
 from typing import Any
@@ -19,11 +19,13 @@ import numpy.typing as npt
 from fastrnn.cli.inspect import FoundStack, find_stacks, stack_as_json
 from fastrnn.cli.models.options import add_options, add_shape, is_onnx
 from fastrnn.cli.models.verify import run as verify_model
-from fastrnn.cli.output import NO, OK, CommandError, plural, say, say_json, say_table
-from fastrnn.formats import read
+from fastrnn.cli.output import NO, OK, plural, say, say_json, say_table
+from fastrnn.errors import FormatError
+from fastrnn.formats import opened
 from fastrnn.layers import LAYERS
 from fastrnn.layers.engines import available_engines, available_isas
-from fastrnn.layers.weights import StackConfig, resolve_prefix, stack_prefixes
+from fastrnn.layers.statedict import StateDict
+from fastrnn.layers.weights import StackConfig
 
 Array = npt.NDArray[Any]
 
@@ -67,7 +69,7 @@ def add_parser(subparsers: Any) -> None:
         "Exit code 0: all within; 1: not, or a stack that cannot be loaded, or none in the file.",
     )
     parser.add_argument(
-        "file", metavar="FILE", help=".pt/.pth, TorchScript, .safetensors, .npz or .onnx"
+        "file", metavar="FILE", help="weights, as fastrnn.load takes them, or a whole model (.onnx)"
     )
     parser.add_argument("--prefix", metavar="P", default="", help="only the stack under P")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -81,22 +83,23 @@ def run(args: argparse.Namespace) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if is_onnx(args.file):
         return verify_model(args)
-    weights = read(args.file)
-    prefixes = stack_prefixes(weights)
-    if args.prefix or not prefixes:
-        try:
-            prefixes = [resolve_prefix(weights, args.prefix)]
-        except ValueError as error:
-            raise CommandError(f"{args.file}: {error}") from None
     torch = import_torch()
-    if not args.json:
-        say(f"{args.file}: largest absolute difference to the BLAS engine in float64")
     report = []
-    for found in find_stacks(weights, prefixes):
-        stack, differences = verify_stack(found, weights, torch)
-        report.append((stack, differences))
+    with opened(args.file) as file:
+        state = StateDict(file.weights)
+        prefixes = state.prefixes
+        if args.prefix or not prefixes:
+            try:
+                prefixes = [state.resolve(args.prefix)]
+            except ValueError as error:
+                raise FormatError(str(error)) from None
         if not args.json:
-            _print_stack(stack, differences)
+            say(f"{args.file}: largest absolute difference to the BLAS engine in float64")
+        for found in find_stacks(state, prefixes):
+            stack, differences = verify_stack(found, torch)
+            report.append((stack, differences))
+            if not args.json:
+                _print_stack(stack, differences)
     ok = all(_agree(*entry) for entry in report)
     if args.json:
         say_json(_as_json(args.file, torch, report, ok))
@@ -116,21 +119,21 @@ def import_torch() -> ModuleType | None:
 
 
 def verify_stack(
-    stack: FoundStack, weights: Mapping[str, Array], torch: ModuleType | None
+    stack: FoundStack, torch: ModuleType | None
 ) -> tuple[FoundStack, list[Difference]]:
-    """Run `stack` of a file's `weights` in every way and compare each with the reference.
+    """Run `stack` of an open file in every way and compare each with the reference.
 
     For a stack that cannot be loaded: the stack with its problem, and no differences.
     """
-    if stack.config is None:
+    if stack.weights is None or stack.config is None:
         return stack, []
     layer_type = LAYERS[stack.config.cell]
     try:
-        rounded = layer_type.from_state_dict(
-            weights, stack.prefix, dtype=np.float32, engine="blas"
-        ).state_dict()
-    except ValueError as error:
-        return replace(stack, config=None, problem=str(error)), []
+        layer = layer_type.for_stack(stack.weights, dtype=np.float32, engine="blas")
+        layer.take(stack.weights)
+    except (ValueError, TypeError) as error:
+        return FoundStack(stack.prefix, None, str(error)), []
+    rounded = layer.state_dict()
     x, hx = _random_input(stack.config)
     reference = layer_type.from_state_dict(rounded, dtype=np.float64, engine="blas")
     expected = _arrays(*reference(x, hx))

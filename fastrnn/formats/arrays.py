@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -15,7 +17,7 @@ MAX_DIMENSIONS = 32
 _MAX_BYTES = 1 << 62
 
 # Element type, in torch's name -> (type code without byte order, bytes). bfloat16 is stored as the
-# upper half of a float32 and comes out as one.
+# upper half of a float32; it and floats of 8 bits come out as float32, which holds their values.
 ELEMENTS: dict[str, tuple[str, int]] = {
     "float16": ("f2", 2),
     "bfloat16": ("u2", 2),
@@ -32,6 +34,19 @@ ELEMENTS: dict[str, tuple[str, int]] = {
     "uint32": ("u4", 4),
     "uint64": ("u8", 8),
     "bool": ("u1", 1),
+    "float8_e4m3fn": ("u1", 1),
+    "float8_e5m2": ("u1", 1),
+    "float8_e4m3fnuz": ("u1", 1),
+    "float8_e5m2fnuz": ("u1", 1),
+}
+
+# Bits of the fraction and bias of the exponent, for floats of 8 bits (arXiv:2209.05433, and the
+# last two arXiv:2206.02915).
+_FLOAT8 = {
+    "float8_e4m3fn": (3, 7),
+    "float8_e5m2": (2, 15),
+    "float8_e4m3fnuz": (3, 8),
+    "float8_e5m2fnuz": (2, 16),
 }
 
 # The same by NumPy's codes for what NumPy stores: "f4" -> "float32".
@@ -72,6 +87,11 @@ def nbytes(dtype: str, shape: tuple[int, ...]) -> int:
     return math.prod(shape) * ELEMENTS[dtype][1]
 
 
+def made_dtype(dtype: str) -> np.dtype[Any]:
+    """The dtype of the arrays that `build` makes of elements of this type."""
+    return np.dtype("float32" if dtype == "bfloat16" or dtype in _FLOAT8 else dtype)
+
+
 def build(view: View, blob: Blob, budget: Budget, *, byte_order: str = "<") -> np.ndarray:
     """The array that `view` cuts out of `blob`.
 
@@ -101,7 +121,8 @@ def build(view: View, blob: Blob, budget: Budget, *, byte_order: str = "<") -> n
         )
     stored = np.dtype(byte_order + code)
     dense = _is_dense(view)
-    made = count * itemsize * (3 if view.dtype == "bfloat16" else 1)
+    widened = made_dtype(view.dtype).itemsize - itemsize and 4
+    made = count * (itemsize + widened)
     budget.take(made + (0 if dense else span * itemsize))
     if dense:
         array = np.empty(view.shape, stored)
@@ -131,11 +152,38 @@ def _fill(flat: np.ndarray, blob: Blob, offset: int) -> None:
 
 
 def _native(array: np.ndarray, dtype: str) -> np.ndarray:
+    """The array in native byte order and in its own type, made in place unless it is widened."""
+    if not array.dtype.isnative:
+        array = array.byteswap(inplace=True).view(array.dtype.newbyteorder("="))
     if dtype == "bool":
-        return array.astype(np.bool_)
-    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+        truth: np.ndarray = array.view(np.bool_)
+        np.not_equal(array, 0, out=truth)
+        return truth
+    if dtype in _FLOAT8:
+        values: np.ndarray = _float8(dtype)[array]
+        return values
     if dtype != "bfloat16":
         return array
     wide = array.astype(np.uint32)
     wide <<= 16
     return wide.view(np.float32)
+
+
+@cache
+def _float8(dtype: str) -> np.ndarray:
+    """The float32 values of the 256 bytes."""
+    fraction_bits, bias = _FLOAT8[dtype]
+    byte = np.arange(256)
+    exponent = (byte & 0x7F) >> fraction_bits
+    fraction = (byte & ((1 << fraction_bits) - 1)) / (1 << fraction_bits)
+    normal = exponent > 0
+    values = (normal + fraction) * 2.0 ** (np.where(normal, exponent, 1) - bias)
+    values = np.where(byte < 128, values, -values)
+    if dtype.endswith("uz"):  # no infinities, and NaN in the place of -0
+        values[0x80] = np.nan
+    elif dtype == "float8_e4m3fn":  # no infinities
+        values[[0x7F, 0xFF]] = np.nan
+    else:
+        values[exponent == 31] = np.nan
+        values[[0x7C, 0xFC]] = np.inf, -np.inf
+    return values.astype(np.float32)

@@ -9,57 +9,30 @@ from collections.abc import Callable
 from typing import Any
 
 from fastrnn.errors import FormatError
-from fastrnn.formats.arrays import ELEMENTS, MAX_DIMENSIONS, NUMPY_ELEMENTS, View
+from fastrnn.formats import torchrecords
+from fastrnn.formats.arrays import NUMPY_ELEMENTS
 from fastrnn.formats.inert import (
     DType,
+    Enclosed,
     Foreign,
     Global,
     NumpyArray,
     NumpyDType,
-    Storage,
-    Tensor,
     Unreadable,
 )
 from fastrnn.formats.source import Bytes, shown
+from fastrnn.formats.torchrecords import Args
 
-Args = tuple[Any, ...]
 Constructor = tuple[int, Callable[[Args], object]]  # the fewest values it takes, what it makes
 
-_STORAGES = {
-    "HalfStorage": "float16",
-    "BFloat16Storage": "bfloat16",
-    "FloatStorage": "float32",
-    "DoubleStorage": "float64",
-    "ComplexFloatStorage": "complex64",
-    "ComplexDoubleStorage": "complex128",
-    "CharStorage": "int8",
-    "ShortStorage": "int16",
-    "IntStorage": "int32",
-    "LongStorage": "int64",
-    "ByteStorage": "uint8",
-    "BoolStorage": "bool",
-    "UntypedStorage": "uint8",
-    "QInt8Storage": "qint8",
-    "QUInt8Storage": "quint8",
-    "QInt32Storage": "qint32",
-    "QUInt4x2Storage": "quint4x2",
-    "QUInt2x4Storage": "quint2x4",
-}
-_OTHER_DTYPES = ("float8_", "float4_", "qint", "quint", "uint", "int", "bits", "complex32")
 _PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 _PLAIN_KEYS = (str, bytes, bool, float, type(None))
-_RAW_STORAGE = Unreadable("was pickled without torch.save: its storage is a pickle of its own")
 
 
 def lookup(module: str, name: str) -> Global | DType:
     """What the pickle's global `module`.`name` is here."""
     module = _PYTHON_2.get(module, module)
-    if module == "torch" or module.startswith("torch."):
-        if name in _STORAGES:
-            return DType(_STORAGES[name])
-        if module == "torch" and (name in ELEMENTS or name.startswith(_OTHER_DTYPES)):
-            return DType(name)
-    return Global(f"{module}.{name}")
+    return torchrecords.element_type(module, name) or Global(f"{module}.{name}")
 
 
 def is_known(known: Global) -> bool:
@@ -119,44 +92,12 @@ def set_items(target: dict[Any, object], items: list[Any]) -> None:
     if len(items) % 2:
         raise FormatError("the pickle sets a dict item that has a key and no value")
     for key, value in zip(items[::2], items[1::2], strict=True):
-        plain = isinstance(key, _PLAIN_KEYS) or _is_int64(key)
+        plain = isinstance(key, _PLAIN_KEYS) or torchrecords.is_int64(key)
         target[key if plain else Foreign(type(key).__name__, ())] = value
 
 
 def _ascii(text: object) -> object:
     return text.decode("latin-1") if type(text) is bytes else text
-
-
-def _is_int64(value: object) -> bool:
-    return type(value) is int and value.bit_length() < 64
-
-
-def _ints(name: str, value: object) -> tuple[int, ...]:
-    if not isinstance(value, (tuple, list)) or len(value) > MAX_DIMENSIONS:
-        raise FormatError(
-            f"a tensor has the {name} {shown(value)}, expected at most {MAX_DIMENSIONS} numbers"
-        )
-    if not all(map(_is_int64, value)):
-        raise FormatError(f"a tensor has the {name} {shown(value)}, expected ints of 64 bits")
-    return tuple(value)
-
-
-def _tensor(args: Args, dtype: object = None, metadata: object = None) -> Tensor | Unreadable:
-    """A tensor from (storage, offset, size, stride)."""
-    storage, offset, size, stride = args[:4]
-    if isinstance(storage, Unreadable):
-        return storage
-    if not isinstance(storage, Storage) or not _is_int64(offset):
-        raise FormatError(
-            f"a tensor has the storage {shown(storage)} and the offset {shown(offset)}, "
-            "expected a storage of this file and an int"
-        )
-    if isinstance(metadata, dict) and (metadata.get("conj") or metadata.get("neg")):
-        return Unreadable("has its conj or neg bit set")
-    name = dtype.name if isinstance(dtype, DType) else storage.dtype
-    if name not in ELEMENTS:
-        return Unreadable(f"its element type {name} is not one that NumPy has")
-    return Tensor(storage, View(name, _ints("shape", size), _ints("strides", stride), offset))
 
 
 def _unreadable(reason: str) -> Constructor:
@@ -184,6 +125,12 @@ def _ordered_dict(args: Args) -> object:
                 raise FormatError(f"an OrderedDict is made from {shown(pair)}, expected pairs")
             set_items(made, list(pair[:2]))
     return made
+
+
+def _enclosed(args: Args) -> Enclosed | Unreadable:
+    if type(args[0]) is bytes:
+        return Enclosed(args[0])
+    return Unreadable(f"has a storage made from {shown(args[0])}, expected bytes")
 
 
 def _object(args: Args) -> Foreign:
@@ -223,28 +170,28 @@ def _fill_array(
         raise FormatError(f"a NumPy array has the dtype {shown(dtype)}, which is not one")
     if isinstance(data, str) and len(data) < 256:
         data = data.encode("utf-8")  # a string of Python 2, taken for text
-    array.dtype, array.shape, array.fortran = dtype, _ints("shape", shape), fortran
+    array.dtype, array.shape, array.fortran = dtype, torchrecords.ints("shape", shape), fortran
     array.data = Bytes(data) if type(data) is bytes else None
 
 
 _FIRST: Constructor = (1, lambda args: args[0])
 _SET: Constructor = (0, lambda args: args[0] if args else [])
 _TENSOR_CALLS: dict[str, Constructor] = {
-    "torch._utils._rebuild_tensor": (4, _tensor),
+    "torch._utils._rebuild_tensor": (4, torchrecords.tensor),
     "torch._utils._rebuild_tensor_v2": (
         4,
-        lambda args: _tensor(args, metadata=args[6] if len(args) > 6 else None),
+        lambda args: torchrecords.tensor(args, metadata=args[6] if len(args) > 6 else None),
     ),
     "torch._utils._rebuild_tensor_v3": (
         7,
-        lambda args: _tensor(args, args[6], args[7] if len(args) > 7 else None),
+        lambda args: torchrecords.tensor(args, args[6], args[7] if len(args) > 7 else None),
     ),
     "torch._utils._rebuild_parameter": _FIRST,
     "torch._utils._rebuild_parameter_with_state": _FIRST,
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": _FIRST,
     "torch._utils._rebuild_device_tensor_from_numpy": _FIRST,
     "torch._utils._rebuild_xla_tensor": _FIRST,
-    "torch._utils._rebuild_qtensor": _unreadable("is quantized: save the model before quantizing"),
+    "torch._utils._rebuild_qtensor": (5, torchrecords.quantized),
     "torch._utils._rebuild_sparse_tensor": _unreadable("is sparse: save it as tensor.to_dense()"),
     "torch._utils._rebuild_sparse_csr_tensor": _unreadable("is sparse: save tensor.to_dense()"),
     "torch._utils._rebuild_nested_tensor": _unreadable("is a nested tensor"),
@@ -255,7 +202,7 @@ _CALLS: dict[str, Constructor] = {
     **_TENSOR_CALLS,
     "torch._tensor._rebuild_from_type": (3, _from_type),
     "torch._tensor._rebuild_from_type_v2": (3, _from_type),
-    "torch.storage._load_from_bytes": (0, lambda args: _RAW_STORAGE),
+    "torch.storage._load_from_bytes": (1, _enclosed),
     "torch.Size": _FIRST,
     "torch.jit._pickle.build_intlist": _FIRST,
     "torch.jit._pickle.build_doublelist": _FIRST,

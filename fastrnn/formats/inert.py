@@ -52,11 +52,32 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True)
+class Enclosed:
+    """A storage that is still the bytes of a file that torch.save wrote."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Tensor:
     """A torch tensor: a view of a storage."""
 
     storage: Storage
     view: View
+
+
+@dataclass(frozen=True, slots=True)
+class Quantized:
+    """A torch tensor of integers q that stand for (q - zero_point) * scale.
+
+    `integers` is their view, of the element type that they are kept in. scale and zero_point are
+    numbers, or tensors with one for each index of `axis`.
+    """
+
+    integers: Tensor
+    scale: float | Tensor
+    zero_point: int | Tensor
+    axis: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

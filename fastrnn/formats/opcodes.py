@@ -1,4 +1,4 @@
-"""What each opcode of a pickle does to the Unpickler.
+"""What each opcode of a pickle does to the Interpreter.
 
 The opcodes are those of protocols 2 to 5 (see pickletools), without extension codes, which name
 classes by number, and without out-of-band buffers.
@@ -8,44 +8,39 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastrnn.errors import FormatError
 from fastrnn.formats import constructors
 from fastrnn.formats.inert import Foreign
+from fastrnn.formats.interpreter import Interpreter
 from fastrnn.formats.source import shown
-
-if TYPE_CHECKING:
-    from fastrnn.formats.unpickle import Unpickler
-
-# Objects and memo slots a pickle may make: this many, and one for every 2 bytes of it.
-OBJECTS = 1_000_000
 
 # The opcodes that only protocols 0 and 1 use. torch.save has always used protocol 2.
 TEXT_OPCODES = frozenset({b"I", b"L", b"F", b"S", b"V", b"l", b"d", b"p", b"g", b"i", b"P"})
 
-Step = Callable[["Unpickler"], None]
+Step = Callable[[Interpreter], None]
 
 
-def _mark(self: Unpickler) -> None:
+def _mark(self: Interpreter) -> None:
     self.count()
     self.marks.append(self.stack)
     self.stack = []
 
 
-def _pop(self: Unpickler) -> None:
+def _pop(self: Interpreter) -> None:
     if self.stack:
         self.stack.pop()
     else:
         self.pop_to_mark()
 
 
-def _pop_mark(self: Unpickler) -> None:
+def _pop_mark(self: Interpreter) -> None:
     self.pop_to_mark()
 
 
 def _tuple(length: int) -> Step:
-    def step(self: Unpickler) -> None:
+    def step(self: Interpreter) -> None:
         if len(self.stack) < length:
             raise IndexError
         items = tuple(self.stack[len(self.stack) - length :])
@@ -55,7 +50,7 @@ def _tuple(length: int) -> Step:
     return step
 
 
-def _extend(self: Unpickler, items: list[Any]) -> None:
+def _extend(self: Interpreter, items: list[Any]) -> None:
     target = self.stack[-1]
     if isinstance(target, Foreign):
         target = target.items
@@ -64,7 +59,7 @@ def _extend(self: Unpickler, items: list[Any]) -> None:
     target.extend(items)
 
 
-def _set_items(self: Unpickler, items: list[Any]) -> None:
+def _set_items(self: Interpreter, items: list[Any]) -> None:
     target = self.stack[-1]
     if isinstance(target, Foreign):
         target = target.entries
@@ -73,43 +68,43 @@ def _set_items(self: Unpickler, items: list[Any]) -> None:
     constructors.set_items(target, items)
 
 
-def _set_item(self: Unpickler) -> None:
+def _set_item(self: Interpreter) -> None:
     value, key = self.stack.pop(), self.stack.pop()
     _set_items(self, [key, value])
 
 
-def _build(self: Unpickler) -> None:
+def _build(self: Interpreter) -> None:
     state = self.stack.pop()
     constructors.set_state(self.stack[-1], state)
 
 
-def _reduce(self: Unpickler) -> None:
+def _reduce(self: Interpreter) -> None:
     args, function = self.stack.pop(), self.stack.pop()
     self.call(function, args)
 
 
-def _newobj_ex(self: Unpickler) -> None:
+def _newobj_ex(self: Interpreter) -> None:
     keywords, args, cls = self.stack.pop(), self.stack.pop(), self.stack.pop()
     self.call(cls, args if not keywords else (args, keywords))
 
 
-def _obj(self: Unpickler) -> None:
+def _obj(self: Interpreter) -> None:
     cls, *args = self.pop_to_mark() or [None]
     self.call(cls, tuple(args))
 
 
-def _stack_global(self: Unpickler) -> None:
+def _stack_global(self: Interpreter) -> None:
     name, module = self.stack.pop(), self.stack.pop()
     self.named(module, name)
 
 
-def _protocol(self: Unpickler) -> None:
+def _protocol(self: Interpreter) -> None:
     protocol = self.number("<B")
     if protocol > 5:
         raise FormatError(f"pickle protocol {protocol}, expected 5 at most")
 
 
-def _frame(self: Unpickler) -> None:
+def _frame(self: Interpreter) -> None:
     length = self.number("<Q")
     if length > self.end - self.position:
         raise FormatError(
@@ -136,7 +131,7 @@ def _long(data: bytes) -> int:
 def _sized(kind: str, make: Callable[[bytes], object]) -> Step:
     """A step for the opcodes that carry a length (of struct type `kind`) and that many bytes."""
 
-    def step(self: Unpickler) -> None:
+    def step(self: Interpreter) -> None:
         length = self.number(kind)
         if length < 0:
             raise FormatError(f"a string of {length} bytes")

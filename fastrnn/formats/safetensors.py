@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import struct
+from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from fastrnn.errors import FormatError
 from fastrnn.formats import arrays
-from fastrnn.formats.inventory import Contents
+from fastrnn.formats.inventory import Contents, Stored, Weights, naming
 from fastrnn.formats.source import Part, Source, shown
 
 MAX_HEADER = 100_000_000  # the format's own limit
@@ -33,6 +34,8 @@ _DTYPES = {
     "U16": "uint16",
     "U8": "uint8",
     "BOOL": "bool",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
 }
 _NAMES = {name: code for code, name in _DTYPES.items()}
 
@@ -45,7 +48,7 @@ def looks_like(head: bytes) -> bool:
 def contents(source: Source) -> Contents:
     """Every tensor of the file; FormatError where it is damaged.
 
-    Tensors of types that NumPy has not (F8_E4M3, F4, ...) are skipped.
+    Tensors of types that NumPy has not (F4, F8_E8M0, ...) are skipped.
     """
     (length,) = struct.unpack("<Q", source.at(0, 8))
     if length > min(source.size - 8, MAX_HEADER):
@@ -57,9 +60,11 @@ def contents(source: Source) -> Contents:
     header.pop("__metadata__", None)
     start = 8 + length
     _check_layout(header, source.size - start)
-    found = Contents("safetensors")
+    found = Contents("safetensors", Weights(source.budget))
     for name, entry in header.items():
-        found.add(name, lambda entry=entry: _array(source, start, entry), source.budget)  # type: ignore[misc]
+        with naming(name):
+            stored = _stored(source, start, name, entry)
+        found.add(name, stored)
     return found
 
 
@@ -145,7 +150,7 @@ def _check_layout(header: dict[str, dict[str, Any]], size: int) -> None:
         raise FormatError(f"damaged: has {size} bytes of tensors, its header describes {position}")
 
 
-def _array(source: Source, start: int, entry: dict[str, Any]) -> np.ndarray | str:
+def _stored(source: Source, start: int, name: str, entry: dict[str, Any]) -> Stored | str:
     begin, end = entry["data_offsets"]
     if entry["dtype"] not in _DTYPES:
         return f"its element type {shown(entry['dtype'])} is not one that NumPy has"
@@ -157,4 +162,7 @@ def _array(source: Source, start: int, entry: dict[str, Any]) -> np.ndarray | st
             f"has {end - begin} bytes, expected {needed} for {dtype} of shape {shown(shape)}"
         )
     part = Part(source, start + begin, end - begin)
-    return arrays.build(arrays.contiguous(dtype, shape), part, source.budget)
+    view = arrays.contiguous(dtype, shape)
+    return Stored(
+        name, arrays.made_dtype(dtype), shape, partial(arrays.build, view, part, source.budget)
+    )

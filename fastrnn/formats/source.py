@@ -5,9 +5,9 @@ Nothing is memory-mapped: a mapped file that another process truncates kills the
 
 from __future__ import annotations
 
-import os
-import stat
+import io
 import zlib
+from contextlib import ExitStack
 from typing import BinaryIO, Protocol
 
 from fastrnn.errors import FormatError
@@ -15,7 +15,6 @@ from fastrnn.errors import FormatError
 ALLOWANCE_FACTOR = 8
 ALLOWANCE_BYTES = 64 << 20
 _CHUNK = 1 << 20
-_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 
 
 class Budget:
@@ -40,9 +39,18 @@ class Budget:
         self.left -= nbytes
 
     def grow(self, file_size: int) -> None:
-        """Allow for another file of that size, which belongs to the first."""
+        """Allow what another file of the same model justifies."""
         self.allowed += ALLOWANCE_FACTOR * file_size
         self.left += ALLOWANCE_FACTOR * file_size
+
+    def check(self, what: str, nbytes: int) -> None:
+        """FormatError where `nbytes` at once for `what` are more than the file justifies."""
+        if nbytes > self.allowed:
+            raise FormatError(
+                f"{what} would take more memory than the file's size justifies: "
+                f"{shown(nbytes)} bytes, expected {self.allowed} at most "
+                f"({ALLOWANCE_FACTOR} times the file and {ALLOWANCE_BYTES >> 20} MiB)"
+            )
 
 
 class Blob(Protocol):
@@ -90,15 +98,27 @@ class Part:
 
 
 class Source:
-    """An open regular file and its size in bytes, as they were when it was opened."""
+    """A seekable binary file, its size in bytes when it was opened, and its budget.
 
-    def __init__(self, file: BinaryIO) -> None:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise FormatError("not a regular file")
-        self.file = file
-        self.size = status.st_size
-        self.budget = Budget(self.size)
+    `path` is where a caller said it is, "" where it is no file of the file system; `others` are the
+    files that were opened because of this one, to be closed with it.
+    """
+
+    def __init__(
+        self, file: BinaryIO, size: int, budget: Budget | None = None, path: str = ""
+    ) -> None:
+        self.file, self.size, self.path = file, size, path
+        self.others, self.nbytes_of_others = ExitStack(), 0
+        self.budget = Budget(size) if budget is None else budget
+
+    def part(self, start: int, size: int) -> Source:
+        """A Source of `size` bytes from `start` on, with the same budget."""
+        check_range("the file", start, size, self.size)
+        return Source(windowed(self.file, start, size), size, self.budget)
+
+    def of_bytes(self, data: bytes) -> Source:
+        """A Source of `data`, which was made from this one, with the same budget."""
+        return Source(io.BytesIO(data), len(data), self.budget)
 
     def at(self, offset: int, nbytes: int) -> bytes:
         """The `nbytes` bytes from `offset` on; FormatError where the file has not so many."""
@@ -121,9 +141,37 @@ class Source:
             done += count
 
 
-def open_regular(name: str) -> BinaryIO:
-    """Open `name` without waiting for the other end of a FIFO, which Source then refuses."""
-    return open(name, "rb", opener=lambda name, flags: os.open(name, flags | _NONBLOCK))
+class _Window(io.RawIOBase):
+    """`size` bytes from `start` on of a file that can seek, as a file of their own."""
+
+    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
+        self._file, self._start, self._size, self._position = file, start, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = base + offset
+        return self._position
+
+    def readinto(self, target: memoryview) -> int:  # type: ignore[override]
+        wanted = min(len(target), self._size - self._position)
+        if wanted <= 0:
+            return 0
+        self._file.seek(self._start + self._position)
+        data = self._file.read(wanted) or b""
+        target[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+
+def windowed(file: BinaryIO, start: int, size: int) -> BinaryIO:
+    """`size` bytes of `file` from `start` on as a file; `file` needs seek and read alone."""
+    return io.BufferedReader(_Window(file, start, size), 1 << 16)
 
 
 def check_range(what: str, offset: int, nbytes: int, size: int) -> None:

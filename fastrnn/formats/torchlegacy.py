@@ -2,7 +2,8 @@
 
 Five pickles: a magic number, a protocol number, facts of the machine, the object, and the keys of
 its storages; then the storages in that order, each an int64 count of elements and their bytes,
-little end first. The same reader takes a plain pickle, whose tensors can only be NumPy arrays.
+little end first. The same reader takes a plain pickle, whose tensors are NumPy arrays, or torch's
+with each storage as the bytes of a file of this form.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from dataclasses import replace
 from fastrnn.errors import FormatError
 from fastrnn.formats import torchtensors
 from fastrnn.formats.arrays import ELEMENTS
-from fastrnn.formats.inert import Storage
-from fastrnn.formats.inventory import Contents
+from fastrnn.formats.inert import Storage, Unreadable
+from fastrnn.formats.interpreter import refuse_persistent
+from fastrnn.formats.inventory import Contents, Weights
 from fastrnn.formats.source import Blob, Part, Source, shown
-from fastrnn.formats.unpickle import Unpickler, refuse_persistent
+from fastrnn.formats.unpickle import Unpickler
 
 MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
+_STORAGE_OBJECTS = 1_000  # what a file of one storage may make; torch's make some 30
 # Bytes of an element. Of types that NumPy has not, to pass over them.
 _SIZES = {"qint8": 1, "quint8": 1, "qint32": 4, "quint4x2": 1, "quint2x4": 1}
 _SIZES |= {name: itemsize for name, (_, itemsize) in ELEMENTS.items()}
@@ -29,9 +32,17 @@ def contents(source: Source) -> Contents:
     """Every tensor of the file; FormatError where it is damaged."""
     source.file.seek(0)
     unpickler = Unpickler(source.file, source.size)
+    enclosed = _Enclosed(source)
+    unpickler.enclosed = enclosed.storage
     tree = unpickler.load()
     if tree != MAGIC:
-        return _gathered("pickle", tree, source, {}, unpickler.foreign)
+        return _gathered("pickle", tree, source, enclosed.blobs, unpickler.foreign)
+    tree, blobs = _saved(source, unpickler)
+    return _gathered("torch legacy", tree, source, blobs, unpickler.foreign)
+
+
+def _saved(source: Source, unpickler: Unpickler) -> tuple[object, dict[str, Blob]]:
+    """The object behind the magic number, and the storages that it refers to."""
     protocol = unpickler.load()
     if protocol != _PROTOCOL:
         raise FormatError(f"its torch.save protocol is {shown(protocol)}, expected {_PROTOCOL}")
@@ -53,8 +64,37 @@ def contents(source: Source) -> Contents:
     keys = unpickler.load()
     if not isinstance(keys, list):
         raise FormatError(f"its list of storages is {shown(keys)}, expected a list")
-    blobs = _storages(source, unpickler.position, keys, dtypes)
-    return _gathered("torch legacy", tree, source, blobs, unpickler.foreign)
+    return tree, _storages(source, unpickler.position, keys, dtypes)
+
+
+class _Enclosed:
+    """The storages of a pickle that pickle.dump wrote, each the bytes of a file like this one."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.blobs: dict[str, Blob] = {}
+        self.read: dict[int, tuple[bytes, Storage | Unreadable]] = {}
+
+    def storage(self, data: bytes) -> Storage | Unreadable:
+        """The storage that `data` holds; the same bytes are read once, however often they come."""
+        if id(data) not in self.read:
+            key = f"{len(self.read)} in the pickle"
+            try:
+                storage, blob = self._load(self.source.of_bytes(data))
+                self.blobs[key] = blob
+                self.read[id(data)] = data, replace(storage, key=key)
+            except FormatError as error:
+                self.read[id(data)] = data, Unreadable(f"has a storage that is damaged: {error}")
+        return self.read[id(data)][1]
+
+    def _load(self, source: Source) -> tuple[Storage, Blob]:
+        unpickler = Unpickler(source.file, source.size, objects=_STORAGE_OBJECTS)
+        if unpickler.load() != MAGIC:
+            raise FormatError("it is not in the form that torch.save had before 1.6")
+        storage, blobs = _saved(source, unpickler)
+        if not isinstance(storage, Storage) or storage.key not in blobs:
+            raise FormatError(f"it is {shown(storage)}, expected a storage")
+        return storage, blobs[storage.key]
 
 
 def _view_offset(saved_id: object) -> int:
@@ -91,6 +131,6 @@ def _gathered(
             raise FormatError(f"is in storage {shown(storage.key)}, which the file has not")
         return blobs[storage.key]
 
-    found = Contents(format, foreign=tuple(sorted(foreign)))
+    found = Contents(format, Weights(source.budget), tuple(sorted(foreign)))
     torchtensors.collect(found, tree, source, blob)
     return found

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from fastrnn.errors import FormatError
 from fastrnn.formats import arrays
-from fastrnn.formats.flatten import Leaf, tensors
-from fastrnn.formats.inert import DType, NumpyArray, Storage, Tensor, Unreadable
-from fastrnn.formats.inventory import Contents
+from fastrnn.formats.flatten import Leaf, Object, Relu, tensors
+from fastrnn.formats.inert import DType, NumpyArray, Quantized, Storage, Tensor, Unreadable
+from fastrnn.formats.inventory import RELU, Contents, Stored, naming
 from fastrnn.formats.source import Blob, Budget, Source, shown
 
 
@@ -34,42 +35,96 @@ def collect(
     blob: Callable[[Storage], Blob],
     *,
     byte_order: str = "<",
+    relu: Mapping[str, bool] | None = None,
 ) -> None:
-    """Add every tensor below `root` to `contents`, reading storages through `blob`.
+    """Add every tensor below `root` to `contents`, to be read from storages through `blob`.
+
+    `relu` is what flatten.tensors takes.
 
     Raises
     ------
     FormatError
-        A tensor does not lie within its storage, or as flatten.tensors.
+        There are more names than the file's size justifies.
     """
-    made: dict[Hashable, np.ndarray | str] = {}
-    for name, leaf in tensors(root, source.size):
+    known: dict[Hashable, Stored | str] = {}
+    read = partial(_read, blob=blob, budget=source.budget, byte_order=byte_order)
+    for name, leaf in tensors(root, source.size, relu):
+        if isinstance(leaf, Object):
+            contents.add_object(name, leaf.what)
+            continue
+        if isinstance(leaf, Relu):
+            contents.weights.said[name] = RELU
+            continue
+        if isinstance(leaf, Unreadable):
+            contents.add(name, leaf.reason)
+            continue
         identity = leaf if isinstance(leaf, Tensor) else id(leaf)
+        if identity not in known:
+            with naming(name):
+                known[identity] = _stored(name, leaf, read)
+        contents.add(name, known[identity])
+        if isinstance(leaf, Quantized):
+            contents.weights.notes[name] = f"dequantized from {leaf.integers.view.dtype}"
 
-        def make(leaf: Leaf = leaf, identity: Hashable = identity) -> np.ndarray | str:
-            if identity not in made:
-                made[identity] = _make(leaf, blob, source.budget, byte_order)
-            return made[identity]
 
-        contents.add(name, make, source.budget)
+def _stored(
+    name: str, leaf: Tensor | NumpyArray | Quantized, read: Callable[[Leaf], np.ndarray]
+) -> Stored | str:
+    """The tensor, to be read later, or why it cannot be."""
+    if isinstance(leaf, Tensor):
+        dtype, shape = leaf.view.dtype, leaf.view.shape
+    elif isinstance(leaf, Quantized):
+        dtype, shape = "float32", leaf.integers.view.shape
+    elif leaf.data is None or leaf.dtype.code is None:
+        return "is a NumPy array of objects or text"
+    else:
+        dtype, shape = arrays.NUMPY_ELEMENTS[leaf.dtype.code], leaf.shape
+    arrays.check_shape(shape)
+    return Stored(name, arrays.made_dtype(dtype), shape, partial(read, leaf))
 
 
-def _make(
+def _read(
     leaf: Leaf, blob: Callable[[Storage], Blob], budget: Budget, byte_order: str
-) -> np.ndarray | str:
-    if isinstance(leaf, Unreadable):
-        return leaf.reason
+) -> np.ndarray:
     if isinstance(leaf, NumpyArray):
-        return _make_numpy(leaf, budget)
+        return _numpy(leaf, budget)
+    if isinstance(leaf, Quantized):
+        read = partial(_read, blob=blob, budget=budget, byte_order=byte_order)
+        return _dequantized(leaf, read, budget)
+    assert isinstance(leaf, Tensor)
     view = replace(leaf.view, offset=leaf.storage.offset + leaf.view.offset)
     return arrays.build(view, blob(leaf.storage), budget, byte_order=byte_order)
 
 
-def _make_numpy(array: NumpyArray, budget: Budget) -> np.ndarray | str:
-    if array.data is None or array.dtype.code is None:
-        return "is a NumPy array of objects or text"
-    arrays.check_shape(array.shape)
+def _numpy(array: NumpyArray, budget: Budget) -> np.ndarray:
+    assert array.data is not None
+    assert array.dtype.code is not None
     view = arrays.contiguous(
         arrays.NUMPY_ELEMENTS[array.dtype.code], array.shape, fortran=array.fortran
     )
     return arrays.build(view, array.data, budget, byte_order=array.dtype.byte_order)
+
+
+def _dequantized(leaf: Quantized, read: Callable[[Leaf], np.ndarray], budget: Budget) -> np.ndarray:
+    """(q - zero_point) * scale in float32, as torch's dequantize()."""
+    q = read(leaf.integers)
+    budget.take(3 * 4 * q.size)
+    scale, zero_point = (
+        read(part) if isinstance(part, Tensor) else np.array(part)
+        for part in (leaf.scale, leaf.zero_point)
+    )
+    if leaf.axis is not None:
+        along = [1] * q.ndim
+        if not 0 <= leaf.axis < q.ndim or {scale.shape, zero_point.shape} != {
+            (q.shape[leaf.axis],)
+        }:
+            raise FormatError(
+                f"has shape {q.shape} and {scale.shape} scales, {zero_point.shape} zero points "
+                f"on axis {leaf.axis}, which do not fit together"
+            )
+        along[leaf.axis] = -1
+        scale, zero_point = scale.reshape(along), zero_point.reshape(along)
+    centred = (q - zero_point.astype(np.int32)).astype(np.float32)
+    with np.errstate(over="ignore"):
+        made: np.ndarray = centred * scale.astype(np.float32)
+    return made

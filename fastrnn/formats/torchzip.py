@@ -10,9 +10,10 @@ import io
 import re
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import torchtensors
+from fastrnn.formats import frozen, torchtensors
 from fastrnn.formats.inert import Storage
-from fastrnn.formats.inventory import Contents
+from fastrnn.formats.inventory import Contents, Weights
+from fastrnn.formats.scriptcode import with_relu
 from fastrnn.formats.source import Blob, shown
 from fastrnn.formats.unpickle import Unpickler
 from fastrnn.formats.ziparchive import ZipArchive
@@ -27,11 +28,21 @@ def root_of(archive: ZipArchive) -> str | None:
     return roots[0] if len(roots) == 1 else None
 
 
+def byte_order(archive: ZipArchive, root: str) -> str:
+    """The order of the bytes in its storages, "<" or ">"."""
+    if f"{root}byteorder" not in archive.records:
+        return "<"
+    mark = archive.read(f"{root}byteorder")
+    if mark not in _BYTE_ORDERS:
+        raise FormatError(f"its byteorder record is {shown(mark)}, expected b'little' or b'big'")
+    return _BYTE_ORDERS[mark]
+
+
 def contents(archive: ZipArchive, root: str) -> Contents:
     """Every tensor of the archive.
 
-    The constants of TorchScript code are named as the code names them, CONSTANTS.c0 and so on: a
-    frozen module has its weights there.
+    The constants of TorchScript code are named as the code names them, CONSTANTS.c0 and so on. A
+    frozen module has its weights there; those of recurrent layers get their names back.
 
     Raises
     ------
@@ -39,18 +50,12 @@ def contents(archive: ZipArchive, root: str) -> Contents:
         The archive or its pickle is damaged.
     """
     script = f"{root}constants.pkl" in archive.records
-    order = "<"
-    if f"{root}byteorder" in archive.records:
-        mark = archive.read(f"{root}byteorder")
-        if mark not in _BYTE_ORDERS:
-            raise FormatError(
-                f"its byteorder record is {shown(mark)}, expected b'little' or b'big'"
-            )
-        order = _BYTE_ORDERS[mark]
-    found = Contents("torchscript" if script else "torch zip")
+    order = byte_order(archive, root)
+    found = Contents("torchscript" if script else "torch zip", Weights(archive.source.budget))
     foreign: set[str] = set()
+    relu = with_relu(archive, root) if script else {}
     for part in ("data", "constants") if script else ("data",):
-        tree, names = _unpickle(archive.read(f"{root}{part}.pkl"))
+        tree, names = _unpickle(archive, f"{root}{part}.pkl")
         if part == "constants" and isinstance(tree, (list, tuple)):
             tree = {f"CONSTANTS.c{index}": constant for index, constant in enumerate(tree)}
         foreign |= names
@@ -58,13 +63,18 @@ def contents(archive: ZipArchive, root: str) -> Contents:
 
         def blob(storage: Storage, part: str = part, blobs: dict[str, Blob] = blobs) -> Blob:
             if storage.key not in blobs:
-                blobs[storage.key] = archive.blob(f"{root}{part}/{storage.key}")
+                blobs[storage.key] = archive.blob(f"{root}{part}/{storage.key}", unchecked=True)
             return blobs[storage.key]
 
-        torchtensors.collect(found, tree, archive.source, blob, byte_order=order)
-    return Contents(found.format, found.weights, tuple(sorted(foreign)), found.skipped)
+        torchtensors.collect(found, tree, archive.source, blob, byte_order=order, relu=relu)
+    found.foreign = tuple(sorted(foreign))
+    if script:
+        frozen.name_constants(found, archive, root)
+    return found
 
 
-def _unpickle(data: bytes) -> tuple[object, set[str]]:
-    unpickler = Unpickler(io.BytesIO(data), len(data), torchtensors.storage)
+def _unpickle(archive: ZipArchive, name: str) -> tuple[object, set[str]]:
+    data = archive.read(name)
+    packed = min(archive.records[name].packed, len(data))
+    unpickler = Unpickler(io.BytesIO(data), len(data), torchtensors.storage, packed)
     return unpickler.load(), unpickler.foreign

@@ -2,52 +2,22 @@
 
 It is an interpreter of its own because the pickle module's allocates what a hostile file asks for
 (memo slots, byte strings), recurses, and looks classes up. Here no opcode imports, calls or hashes
-anything from the file: every length is checked against the bytes left, the number of objects is
-bounded by the size of the pickle, and a global is only a name. What each opcode does is in opcodes.
+anything from the file, and a global is only a name.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable
-from typing import Any, BinaryIO
-
 from fastrnn.errors import FormatError
-from fastrnn.formats import constructors
-from fastrnn.formats.inert import Global
-from fastrnn.formats.opcodes import OBJECTS, STEPS, TEXT_OPCODES
-from fastrnn.formats.source import shown
-
-_MAX_NAME = 500
-
-Persistent = Callable[[object], object]
+from fastrnn.formats.interpreter import Interpreter
+from fastrnn.formats.opcodes import STEPS, TEXT_OPCODES
 
 
-def refuse_persistent(saved_id: object) -> object:
-    """The `persistent` of a pickle that has no data outside itself."""
-    raise FormatError(f"the pickle refers to outside data by {shown(saved_id)}, expected none")
-
-
-class Unpickler:
-    """Reads pickles one after another from `file`, at its current position, up to byte `end`.
-
-    `persistent` is given the id of every persistent reference and returns what stands for it.
-    `foreign` collects the names of the globals that are not known here.
-    """
-
-    def __init__(self, file: BinaryIO, end: int, persistent: Persistent = refuse_persistent):
-        self.file, self.end = file, end
-        self.persistent: Persistent = persistent
-        self.position = file.tell()
-        self.foreign: set[str] = set()
-        self.stack: list[Any] = []
-        self.marks: list[list[Any]] = []
-        self.memo: dict[int, Any] = {}
+class Unpickler(Interpreter):
+    """Reads pickles one after another from `file`."""
 
     def load(self) -> object:
         """The next pickle's object; FormatError where it is not a sound pickle."""
-        self.stack, self.marks, self.memo = [], [], {}
-        self.made_left = OBJECTS + (self.end - self.position) // 2
+        self.start()
         try:
             while True:
                 opcode = self.take(1)
@@ -65,78 +35,6 @@ class Unpickler:
             # A string that does not decode.
             message = f"damaged pickle at byte {self.position}: {str(error)[:200]}"
             raise FormatError(message) from None
-
-    def take(self, nbytes: int) -> bytes:
-        """The next `nbytes` bytes; FormatError where so many are not left."""
-        if nbytes > self.end - self.position:
-            raise FormatError(
-                f"truncated or damaged: the pickle wants {nbytes} bytes, "
-                f"{self.end - self.position} are left"
-            )
-        data = self.file.read(nbytes)
-        if len(data) != nbytes:
-            raise FormatError("the file became shorter while it was read")
-        self.position += nbytes
-        return data
-
-    def number(self, kind: str) -> int:
-        """The next int, of struct type `kind`."""
-        return int(struct.unpack(kind, self.take(struct.calcsize(kind)))[0])
-
-    def line(self) -> bytes:
-        """The next bytes up to a newline, which is dropped."""
-        data = self.file.readline(min(self.end - self.position, _MAX_NAME + 1))
-        self.position += len(data)
-        if not data.endswith(b"\n"):
-            raise FormatError(
-                f"truncated or damaged: a line of the pickle has no end within {_MAX_NAME} bytes"
-            )
-        return data[:-1]
-
-    def count(self, objects: int = 1) -> None:
-        """Count objects as made; FormatError where they are too many."""
-        self.made_left -= objects
-        if self.made_left < 0:
-            raise FormatError("the pickle makes more objects than its size justifies")
-
-    def push(self, value: object) -> None:
-        """Put a new object on the stack."""
-        self.count()
-        self.stack.append(value)
-
-    def pop_to_mark(self) -> list[Any]:
-        """Take everything above the last mark from the stack."""
-        items = self.stack
-        self.stack = self.marks.pop()
-        return items
-
-    def remember(self, index: int) -> None:
-        """Put the top of the stack into the memo."""
-        self.count()
-        self.memo[index] = self.stack[-1]
-
-    def recall(self, index: int) -> None:
-        """Put an object of the memo on the stack."""
-        if index not in self.memo:
-            raise FormatError(f"the pickle recalls {shown(index)}, which it has not memoized")
-        self.stack.append(self.memo[index])
-
-    def named(self, module: object, name: object) -> None:
-        """Put the global of this name on the stack."""
-        if not (isinstance(module, str) and isinstance(name, str)):
-            raise FormatError(f"a global is named by {shown(module)} and {shown(name)}, not by str")
-        full = f"{module}.{name}"
-        if len(full) > _MAX_NAME or not full.isprintable():
-            raise FormatError(f"{shown(full)} cannot be the name of a global")
-        known = constructors.lookup(module, name)
-        if isinstance(known, Global) and not constructors.is_known(known):
-            self.foreign.add(known.name)
-        self.push(known)
-
-    def call(self, function: object, args: object) -> None:
-        """Put on the stack what `function(*args)` stands for."""
-        self.count(constructors.cost(function, args))
-        self.stack.append(constructors.call(function, args))
 
 
 def _refused(opcode: bytes) -> str:

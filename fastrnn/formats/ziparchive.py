@@ -1,10 +1,12 @@
 """The zip container of torch.save and numpy.savez, read in place and strictly.
 
 Strictly: records lie inside the file and apart from each other, names come once, a deflated record
-is inflated no further than its stated size and the budget, and checksums are compared. Nothing is
-ever extracted, so a name is only a key. A reader of its own because what zipfile checks, and what
-it raises, differs between versions of Python. Format: APPNOTE.TXT 6.3.10 (PKWARE), with ZIP64; no
-encryption, no archives in several parts.
+is inflated no further than its stated size and the budget, and checksums are compared. Where
+readers of zip files differ in what they make of one (a directory that does not end where it says,
+other names in it than at the records), it is refused. Nothing is ever extracted, so a name is only
+a key. A reader of its own because what zipfile checks, and what it raises, differs between versions
+of Python. Format: APPNOTE.TXT 6.3.10 (PKWARE), with ZIP64; no encryption, no archives in several
+parts.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import zlib
 from dataclasses import dataclass
 
 from fastrnn.errors import FormatError
-from fastrnn.formats.source import Blob, Bytes, Part, Source, shown
+from fastrnn.formats.source import Bytes, Part, Source, shown
 
 _END = struct.Struct("<4sHHHHIIH")
 _END_64 = struct.Struct("<4sQHHIIQQQQ")
@@ -23,8 +25,11 @@ _ENTRY = struct.Struct("<4sHHHHHHIIIHHHHHII")
 _LOCAL = struct.Struct("<4sHHHHHIIIHH")
 _FULL_32 = 0xFFFFFFFF
 _STORED, _DEFLATED = 0, 8
-_ENCRYPTED = 1
+_ENCRYPTED, _UTF_8 = 1, 0x800
 _MAX_COMMENT = 0xFFFF
+
+INFLATED_BYTES = 1 << 20
+INFLATED_FACTOR = 32
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class Record:
     """One entry of the central directory. `start` is where its local header is."""
 
     name: str
+    raw_name: bytes
     method: int
     crc: int
     packed: int
@@ -62,9 +68,9 @@ class ZipArchive:
                     f"record {shown(record.name)} lies over the one behind it or past the end"
                 )
 
-    def blob(self, name: str) -> Blob:
+    def blob(self, name: str, *, unchecked: bool = False) -> Part | Bytes:
         """The bytes of record `name`, its checksum compared; those of a deflated one are taken
-        from the budget. A checksum of 0 is one that torch was told not to compute.
+        from the budget. `unchecked`: a checksum of 0 is one that torch was told not to compute.
 
         Raises
         ------
@@ -76,8 +82,8 @@ class ZipArchive:
             raise FormatError(f"the archive has no record {shown(name)}")
         if record.method == _STORED:
             part = self._data(record)
-            crc = part.crc32() if record.crc else 0
-            blob: Blob = part
+            crc = part.crc32() if record.crc or not unchecked else 0
+            blob: Part | Bytes = part
         elif record.method == _DEFLATED:
             data = self._inflated(record)
             crc = zlib.crc32(data)
@@ -87,16 +93,59 @@ class ZipArchive:
                 f"record {shown(name)} is compressed by method {record.method}, "
                 "expected stored or deflated"
             )
-        if record.crc not in (0, crc):
+        if record.crc != crc and not (unchecked and record.crc == 0):
             raise FormatError(f"record {shown(name)} is damaged: its checksum does not match")
         return blob
 
     def read(self, name: str) -> bytes:
-        """The bytes of record `name` in memory, as `blob` gives them."""
-        blob = self.blob(name)
+        """The bytes of record `name`, which is not a tensor's, in memory.
+
+        What is made from a pickle or a text grows with its length: one that is deflated may be
+        INFLATED_BYTES long, and INFLATED_FACTOR times what it takes in the file.
+
+        Raises
+        ------
+        FormatError
+            As `blob`, or it is longer.
+        """
+        record = self.records.get(name)
+        if record is not None and record.method == _DEFLATED:
+            longest = INFLATED_BYTES + INFLATED_FACTOR * record.packed
+            if record.size > longest:
+                raise FormatError(
+                    f"record {shown(name)} inflates from {record.packed} to {record.size} bytes, "
+                    f"expected {longest} at most"
+                )
+        blob = self.blob(name, unchecked=True)
         data = bytearray(blob.size)
         blob.into(0, memoryview(data))
         return bytes(data)
+
+    def member(self, name: str, *, unchecked: bool = False) -> Source:
+        """Record `name` as a file of its own, checked as `blob` does.
+
+        Raises
+        ------
+        FormatError
+            As `blob`.
+        """
+        blob = self.blob(name, unchecked=unchecked)
+        if isinstance(blob, Part):
+            return blob.source.part(blob.start, blob.size)
+        return self.source.of_bytes(blob.data)
+
+    def start_of(self, name: str, nbytes: int) -> bytes:
+        """The first `nbytes` bytes of record `name`, or all; not checked against its checksum."""
+        record = self.records[name]
+        part = self._data(record)
+        packed = bytearray(min(part.size, nbytes if record.method == _STORED else 2 * nbytes))
+        part.into(0, memoryview(packed))
+        if record.method != _DEFLATED:
+            return bytes(packed)
+        try:
+            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, nbytes)
+        except zlib.error as error:
+            raise FormatError(f"record {shown(name)} does not inflate: {error}") from None
 
     def _data(self, record: Record) -> Part:
         header = _LOCAL.unpack(self.source.at(record.start, _LOCAL.size))
@@ -105,6 +154,11 @@ class ZipArchive:
         start = record.start + _LOCAL.size + header[9] + header[10]
         if start + record.packed > self._limits[record.name]:
             raise FormatError(f"record {shown(record.name)} lies over the one behind it")
+        name = self.source.at(record.start + _LOCAL.size, header[9])
+        if name != record.raw_name:
+            raise FormatError(
+                f"damaged: record {shown(record.name)} is named {shown(name)} where it starts"
+            )
         return Part(self.source, start, record.packed)
 
     def _inflated(self, record: Record) -> bytes:
@@ -133,19 +187,23 @@ def _find_directory(source: Source) -> tuple[int, int, int]:
     if found < 0 or found + _END.size > tail_size:
         raise FormatError("truncated: a zip archive without its directory, which is at the end")
     end = tail_start + found
-    _, disk, first_disk, here, count, size, start, _ = _END.unpack_from(tail, found)
-    if _FULL_32 in (size, start) or 0xFFFF in (here, count):
-        locator = end - _LOCATOR_64.size
-        mark, _, at, _ = _LOCATOR_64.unpack(source.at(locator, _LOCATOR_64.size))
-        if mark == b"PK\6\7":
-            end = at
-            fields = _END_64.unpack(source.at(at, _END_64.size))
-            mark, _, _, _, disk, first_disk, here, count, size, start = fields
-            if mark != b"PK\6\6":
-                raise FormatError("damaged: the ZIP64 end record is not where it should be")
+    _, disk, first_disk, here, count, size, start, comment = _END.unpack_from(tail, found)
+    if found + _END.size + comment != tail_size:
+        raise FormatError("damaged: there are bytes behind the end of the zip archive")
+    locator = end - _LOCATOR_64.size
+    mark, _, at, _ = _LOCATOR_64.unpack(source.at(max(locator, 0), _LOCATOR_64.size))
+    if mark == b"PK\6\7" and locator >= _END_64.size:
+        end = locator - _END_64.size
+        short = (disk, first_disk, here, count, size, start)
+        mark, _, _, _, *wide = _END_64.unpack(source.at(end, _END_64.size))
+        full = (0xFFFF, 0xFFFF, 0xFFFF, 0xFFFF, _FULL_32, _FULL_32)
+        agree = all(a in (b, most) for a, b, most in zip(short, wide, full, strict=True))
+        if mark != b"PK\6\6" or at != end or not agree:
+            raise FormatError("damaged: the ZIP64 end record is not what and where it should be")
+        disk, first_disk, here, count, size, start = wide
     if disk or first_disk or here != count:
         raise FormatError("is one part of a zip archive in several parts")
-    if start + size > end or count * _ENTRY.size > size:
+    if start + size != end or count * _ENTRY.size > size:
         raise FormatError(
             f"damaged: its zip directory of {count} records and {size} bytes at {start} "
             f"does not fit before {end}"
@@ -167,10 +225,13 @@ def _entries(directory: bytes, count: int) -> list[Record]:
         position = extra_at + extra_size + comment_size
         if mark != b"PK\1\2" or position > len(directory):
             raise FormatError("truncated or damaged: the zip directory is not one")
+        raw_name = directory[name_at:extra_at]
         try:
-            name = directory[name_at:extra_at].decode("utf-8")
+            name = raw_name.decode("utf-8" if flags & _UTF_8 else "cp437")
         except UnicodeDecodeError:
-            name = directory[name_at:extra_at].decode("cp437")
+            raise FormatError(f"damaged: a record is named {shown(raw_name)}, not UTF-8") from None
+        if "\0" in name:
+            raise FormatError(f"damaged: a record is named {shown(name)}")
         if flags & _ENCRYPTED:
             raise FormatError(f"record {shown(name)} is encrypted")
         if _FULL_32 in (size, packed, start):
@@ -178,7 +239,11 @@ def _entries(directory: bytes, count: int) -> list[Record]:
             size, packed, start = _widened(extra, (size, packed, start))
         if method == _STORED and size != packed:
             raise FormatError(f"record {shown(name)} is stored and has two sizes")
-        records.append(Record(name, method, crc, packed, size, start))
+        records.append(Record(name, raw_name, method, crc, packed, size, start))
+    if position != len(directory):
+        raise FormatError(
+            f"damaged: the zip directory has {len(directory)} bytes, its {count} records {position}"
+        )
     return records
 
 

@@ -1,24 +1,26 @@
-"""What torch's state-dict keys and tensor shapes say about a recurrent stack.
+"""What the names and shapes of a stack's parameters say about it.
 
-Keys are torch's (`weight_ih_l{k}`, `_reverse`, `weight_hr_l{k}`; the cells' keys without `_l{k}`),
-under a prefix such as `encoder.lstm`. Nothing here reads files or packs weights.
+Names are those of torch's layers: `weight_ih_l{k}`, `_reverse`, `weight_hr_l{k}`. Whole state dicts
+are statedict's business.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fastrnn.layers.compact import SCALE, quantised
+from fastrnn.layers.folding import Folded
+from fastrnn.layers.values import dtype_of, is_later, to_array
+
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
-_PARAMETER = re.compile(
-    r"(?:(?P<prefix>.*)\.)?(?:weight|bias)_(?:ih|hh|hr)(?:_l(?P<layer>\d+)(?:_reverse)?)?"
-)
+_LAYER = re.compile(r"(?:weight|bias)_(?:ih|hh|hr)_l([0-9]+)(?:_reverse)?")
 
 
 @dataclass(frozen=True)
@@ -82,93 +84,19 @@ class StackConfig:
         return f"{self.cell}({self.input_size}, {self.hidden_size}{said})"
 
 
-def stack_parameters(weights: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the recurrent parameters under `prefix`, named as torch's layers name them.
+def infer_config(found: Mapping[str, Any], where: str = "") -> StackConfig:
+    """Work out the stack that `found` are the parameters of, and check that it is whole.
 
-    A cell's names (`weight_ih`) become layer 0's (`weight_ih_l0`).
-    """
-    prefix = prefix.rstrip(".")
-    found = {}
-    for key, value in weights.items():
-        match = _PARAMETER.fullmatch(key) if isinstance(key, str) else None
-        if match and (match["prefix"] or "") == prefix:
-            name = key[len(prefix) + 1 :] if prefix else key
-            found[name if match["layer"] is not None else f"{name}_l0"] = value
-    return found
-
-
-def stack_prefixes(weights: Mapping[str, Any]) -> list[str]:
-    """Return the prefixes under which `weights` holds recurrent parameters, in order."""
-    matches = (_PARAMETER.fullmatch(key) for key in weights if isinstance(key, str))
-    return list(dict.fromkeys(match["prefix"] or "" for match in matches if match))
-
-
-def resolve_prefix(weights: Mapping[str, Any], prefix: str) -> str:
-    """Return the full prefix of the stack that `prefix` means.
-
-    That is `prefix` itself, or the only stack whose full name ends in it: "lstm" means
-    "encoder.lstm", and "" the only stack there is.
-
-    Raises
-    ------
-    TypeError
-        If `weights` is not a mapping or `prefix` not a str.
-    ValueError
-        If it means none, or more than one.
-    """
-    if not isinstance(weights, Mapping):
-        raise TypeError(
-            f"weights is {type(weights).__name__}, expected a mapping of names to arrays; "
-            "fastrnn.load(path) reads a file, module.state_dict() is a module's"
-        )
-    if not isinstance(prefix, str):
-        raise TypeError(f"prefix is {type(prefix).__name__}, expected a str")
-    prefixes = stack_prefixes(weights)
-    prefix = prefix.rstrip(".")
-    if prefix in prefixes:
-        return prefix
-    if not prefixes:
-        raise ValueError(
-            f"no recurrent stack (weight_ih_l0, weight_hh_l0...) among {len(weights)} tensors: "
-            + _some(weights)
-        )
-    chosen = [full for full in prefixes if not prefix or full.endswith(f".{prefix}")]
-    if len(chosen) == 1:
-        return chosen[0]
-    if not chosen and prefixes == [""]:
-        raise ValueError(
-            f"no recurrent stack under prefix {prefix!r}: there is one, and it has no prefix"
-        )
-    if not chosen:
-        raise ValueError(
-            f"no recurrent stack under prefix {prefix!r}, expected one of "
-            + ", ".join(map(repr, prefixes))
-        )
-    raise ValueError(
-        f"{len(chosen)} recurrent stacks, say which by its prefix: " + ", ".join(map(repr, chosen))
-    )
-
-
-def _some(weights: Mapping[str, Any], most: int = 8) -> str:
-    listed = ", ".join(f"{key} {np.shape(value)}" for key, value in list(weights.items())[:most])
-    return listed + (", ..." if len(weights) > most else "")
-
-
-def infer_config(weights: Mapping[str, Any], prefix: str = "") -> StackConfig:
-    """Work out the stack under `prefix` from names and shapes, and check that it is whole.
+    Names are torch's layers'; `where` is what stands before them in messages.
 
     Raises
     ------
     ValueError
-        If there is none, a tensor is missing, left over, or has a shape that does not fit the rest.
+        If a tensor is missing, left over, or has a shape that does not fit the rest.
     """
-    found = stack_parameters(weights, prefix)
-    where = f"{prefix.rstrip('.')}." if prefix else ""
     for name in ("weight_ih_l0", "weight_hh_l0"):
         if name not in found:
-            others = [repr(p) for p in stack_prefixes(weights) if p != prefix.rstrip(".")]
-            there = f"; recurrent weights are under {', '.join(others)}" if others else ""
-            raise ValueError(f"{where}{name} is missing{there}")
+            raise ValueError(f"{where}{name} is missing")
     shapes = {name: tuple(np.shape(value)) for name, value in found.items()}
     for name, shape in shapes.items():
         expected = 2 if name.startswith("weight") else 1
@@ -192,12 +120,11 @@ def infer_config(weights: Mapping[str, Any], prefix: str = "") -> StackConfig:
             f"{where}weight_hr_l0 has shape {shapes['weight_hr_l0']}, "
             "expected fewer rows than columns"
         )
-    layers = [int(m["layer"]) for m in map(_PARAMETER.fullmatch, found) if m]
     config = StackConfig(
         cell=cells[rows],
         input_size=shapes["weight_ih_l0"][1],
         hidden_size=hidden_size,
-        num_layers=min(max(layers) + 1, len(found)),
+        num_layers=min(max(map(_layer_of, found)) + 1, len(found)),
         bias="bias_ih_l0" in shapes or "bias_hh_l0" in shapes,
         bidirectional=any(name.endswith("_reverse") for name in found),
         proj_size=output_size if proj else 0,
@@ -211,7 +138,10 @@ def check_shapes(config: StackConfig, shapes: Mapping[str, tuple[int, ...]], whe
     expected = config.shapes()
     for name, shape in expected.items():
         if name not in shapes:
-            raise ValueError(f"{where}{name} is missing: expected shape {shape} for {config}")
+            raise ValueError(
+                f"{where}{name} is missing: expected shape {shape} for {config}"
+                + _because(name, shapes, where)
+            )
         if shapes[name] != shape:
             raise ValueError(
                 f"{where}{name} has shape {shapes[name]}, expected {shape} for {config}"
@@ -221,9 +151,28 @@ def check_shapes(config: StackConfig, shapes: Mapping[str, tuple[int, ...]], whe
             raise ValueError(f"{where}{name} is one too many for {config}")
 
 
+def _because(missing: str, found: Iterable[str], where: str) -> str:
+    """Which tensor that is there wants one that is missing: a neighbour, or the last of a kind."""
+    kind, _, cell = missing.partition("_l")
+    alike = [name for name in found if name.startswith(kind[:6]) and name != missing]
+    for wanted in (
+        [name for name in alike if name.partition("_l")[2] == cell],
+        [name for name in alike if name.endswith("_reverse") and cell.endswith("_reverse")],
+        sorted(alike, key=_layer_of),
+    ):
+        if wanted:
+            return f", as {where}{wanted[-1]} is there"
+    return ""
+
+
+def _layer_of(name: str) -> int:
+    match = _LAYER.fullmatch(name)
+    return int(match[1]) if match else -1
+
+
 def common_dtype(values: Mapping[str, Any]) -> np.dtype[Any]:
     """float64 if every tensor is, float32 otherwise: what a layer of these weights computes in."""
-    float64 = all(_array(name, value).dtype == np.float64 for name, value in values.items())
+    float64 = all(dtype_of(name, value) == np.float64 for name, value in values.items())
     return np.dtype(np.float64 if float64 else np.float32)
 
 
@@ -239,23 +188,56 @@ def freeze(
     ValueError
         If a value is NaN or infinite, or becomes so in `dtype`.
     """
+    return {name: _frozen(f"{where}{name}", value, dtype) for name, value in values.items()}
+
+
+def check_values(values: Mapping[str, Any], dtype: npt.DTypeLike, where: str) -> None:
+    """Raise as `freeze` would, and keep nothing."""
+    for name, value in values.items():
+        _frozen(f"{where}{name}", value, dtype)
+
+
+def freeze_compact(
+    values: Mapping[str, Any], weight_dtype: str, where: str
+) -> dict[str, npt.NDArray[Any]]:
+    """Codes and scales of the matrices among `values`, and float32 of the rest; else as `freeze`.
+
+    Values that are such codes already are taken as they are.
+    """
     frozen = {}
     for name, value in values.items():
-        array = _array(f"{where}{name}", value)
-        if array.dtype.kind != "f":
-            raise TypeError(f"{where}{name} has dtype {array.dtype}, expected floating point")
-        with np.errstate(over="ignore"):
-            copy = np.array(array, dtype=dtype, order="C", copy=True)
-        if not np.isfinite(copy).all():
-            what = "NaN" if np.isnan(copy).any() else "infinite values"
-            raise ValueError(f"{where}{name} holds {what}, expected finite {np.dtype(dtype).name}")
-        copy.flags.writeable = False
-        frozen[name] = copy
+        if not name.startswith("weight"):
+            frozen[name] = _frozen(f"{where}{name}", value, np.float32)
+        elif isinstance(value, Folded) and value.codes_dtype == weight_dtype:
+            value.array()  # raises for codes or scales that are none
+            codes, scale = value.parts()
+            frozen[name] = np.ascontiguousarray(codes)
+            frozen[name + SCALE] = scale.astype(np.float32)
+        else:
+            matrix = _frozen(f"{where}{name}", value, np.float32)
+            frozen[name], frozen[name + SCALE] = quantised(matrix, weight_dtype)
     return frozen
 
 
-def _array(name: str, value: Any) -> npt.NDArray[Any]:
-    try:
-        return np.asarray(value)
-    except (ValueError, TypeError, RuntimeError) as error:  # a tensor with a gradient, or bfloat16
-        raise TypeError(f"{name} is {type(value).__name__}, expected an array: {error}") from None
+def stored_dtype(values: Mapping[str, Any]) -> str | None:
+    """The dtype of the codes, if all matrices among a stack's parameters are codes of one."""
+    dtypes = {
+        value.codes_dtype if isinstance(value, Folded) else None
+        for name, value in values.items()
+        if name.startswith("weight")
+    }
+    return dtypes.pop() if len(dtypes) == 1 else None
+
+
+def _frozen(name: str, value: Any, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    array = to_array(name, value)
+    if array.dtype.kind != "f":
+        raise TypeError(f"{name} has dtype {array.dtype}, expected floating point")
+    owned = is_later(value) and array.dtype == dtype and array.flags.c_contiguous
+    with np.errstate(over="ignore"):
+        copy = array if owned else np.array(array, dtype=dtype, order="C", copy=True)
+    if not np.isfinite(copy).all():
+        what = "NaN" if np.isnan(copy).any() else "infinite values"
+        raise ValueError(f"{name} holds {what}, expected finite {np.dtype(dtype).name}")
+    copy.flags.writeable = False
+    return copy

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastrnn.formats import read
-from fastrnn.layers.weights import stack_parameters
+from fastrnn.layers.statedict import find_stack
 from fastrnn.measure.cases import Case, Weights
 
 
@@ -56,7 +56,7 @@ class Model:
         path = self.path
         if path is None:
             raise FileNotFoundError(f"{self.package} is not installed")
-        return stack_parameters(self.read(path), self.prefix)
+        return find_stack(self.read(path), self.prefix).parameters
 
 
 def _numpy_pickle(path: Path) -> Weights:

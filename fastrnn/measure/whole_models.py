@@ -40,7 +40,7 @@ class Row:
 def measure_calls(
     model: Model, session: Session | None, inputs: Arrays, seconds: float
 ) -> list[Row]:
-    """Time whole calls of the model; raises ValueError where outputs differ."""
+    """Time whole calls of the model; raises AssertionError where outputs differ."""
 
     def ours(given: Arrays) -> dict[str, Array]:
         return _named(model, model(**given))
@@ -52,23 +52,47 @@ def measure_calls(
 def measure_steps(
     model: Model, session: Session | None, inputs: Arrays, rows: int, seconds: float
 ) -> list[Row]:
-    """Time steps of a model whose file has states, which are zeros at first.
+    """Time steps of `rows` streams of a model whose file has states: a step is a call.
+
+    ONNX Runtime carries the states from output to input.
 
     Parameters
     ----------
     inputs : arrays by name
         Of every input; those that are states are what ONNX Runtime begins with.
+
+    Raises
+    ------
+    AssertionError
+        Outputs differ.
     """
     stream: Any = model.stream(rows)
-    names = [name for name in model.outputs if name not in model.states.values()]
+    states = model.states
+    names = [name for name in model.outputs if name not in states.values()]
 
     def ours(given: Arrays) -> dict[str, Array]:
         made = stream.step(**given)
         return made if isinstance(made, dict) else dict(zip(names, [made], strict=True))
 
-    states = model.states
     peers = [] if session is None else [kind(session, inputs, states) for kind in (Run, Bound)]
     return _measure(ours, peers, {n: a for n, a in inputs.items() if n not in states}, seconds)
+
+
+def measure_frames(model: Model, frame: Arrays, rows: int, seconds: float) -> list[Row]:
+    """Time `rows` streams along time to which one frame comes at a time. Nothing else does that.
+
+    Parameters
+    ----------
+    frame : arrays by name
+        Of every input, with an axis of time of length 1.
+
+    Raises
+    ------
+    ValueError
+        The model does not stream.
+    """
+    stream: Any = model.stream(rows)
+    return _measure(lambda given: _named(model, stream.run(**given)), [], frame, seconds)
 
 
 def _measure(
@@ -83,7 +107,7 @@ def _measure(
         for i, peer in enumerate(peers, 1):
             off, name = largest(peer(given), expected)
             if not off <= TOLERANCE:
-                raise ValueError(f"{peer.name}: output {name!r} is {off:.1e} off fastrnn's")
+                raise AssertionError(f"{peer.name}: output {name!r} is {off:.1e} off fastrnn's")
             differences[i] = max(differences[i], off)
     runners = {OURS: ours, **{peer.name: peer for peer in peers}}
     calls = {name: _calling(runner, given) for name, runner in runners.items()}

@@ -4,7 +4,7 @@ graph.py       operators applied to named values, checked once; functions.py: ca
 fold.py        what depends on constants alone is computed at load
 fuse.py        nodes that belong together become one
 plan.py        a flat list of steps; step.py: a node made into something to call
-model.py       Model: what users call; inputs.py: checks of what they give
+model.py       Model: what users call; inputs.py: checks of what they give; fingerprint.py
 bound.py       the same for one set of shapes, over arrays that stay where they are
 probe.py       shapes, found out by a run
 stacks.py      the recurrent nodes of a graph as layers; summary.py: what a file holds, in words

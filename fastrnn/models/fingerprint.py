@@ -1,53 +1,59 @@
-"""The fingerprint of a model, which saved states carry."""
+"""What tells one model from another: saved states carry it."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from fastrnn.models.graph import Graph, Node
-from fastrnn.models.ops.table import Array
 
 
-def graph_fingerprint(graph: Graph, fixed: Mapping[str, Array], more: str) -> bytes:
-    """SHA-256 of what a graph computes, as its file has it: nodes, tensors, and what is fixed.
+def graph_fingerprint(graph: Graph, fixed: Mapping[str, Any], more: str) -> bytes:
+    """SHA-256 of what a graph computes: operators, attributes, how values go, constants.
 
-    Not of how, nor of names of nodes and metadata. What is hashed is spelled out, and must stay:
-    states are kept for longer than versions.
+    It is that of the file's graph, before anything is folded, and of the inputs that are fixed. Not
+    of how: engine, ISA, threads and names of nodes do not matter. What is hashed must stay: states
+    are kept for longer than versions.
 
     Parameters
     ----------
     more : which values are states, and the axis of time
     """
-    digest = hashlib.sha256(f"{list(graph.outputs.items())} {more}\n".encode())
-    for value in graph.inputs:
-        digest.update(f"{value.name} {value.element} {value.shape}\n".encode())
-    for line in _lines(graph.nodes):
-        digest.update(line)
-    for named in (graph.constants, fixed):
-        for name in sorted(named):
-            array = named[name]
-            digest.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
-            little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-            digest.update(np.ascontiguousarray(little).tobytes())
+    digest = hashlib.sha256(more.encode())
+    for node in _described(graph.nodes):
+        digest.update(repr(node).encode())
+    digest.update(repr([(v.name, v.element, v.shape) for v in graph.inputs]).encode())
+    digest.update(repr(graph.outputs).encode())
+    for arrays in (graph.constants, fixed):
+        for name in sorted(arrays):
+            _add(digest, name, arrays[name])
+        digest.update(b";")
     return digest.digest()
 
 
-def _lines(nodes: tuple[Node, ...]) -> Iterator[bytes]:
+def _described(nodes: Iterable[Node]) -> Iterable[Any]:
     for node in nodes:
-        name = f"{node.op.domain} {node.op.name}" if node.op else "If"
-        yield f"{name} {node.inputs} {node.outputs}\n".encode()
-        for key, value in sorted(node.attributes.items()):
-            yield f"{key} {_plain(value)}\n".encode()
+        op = ("If",) if node.op is None else (node.op.domain, node.op.name, node.op.since)
+        yield op, node.inputs, node.outputs, sorted(map(_plain, node.attributes.items()))
         for branch in node.branches or ():
-            yield f"branch {branch.outputs}\n".encode()
-            yield from _lines(branch.nodes)
+            yield "branch", branch.outputs
+            yield from _described(branch.nodes)
 
 
-def _plain(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype.name} {value.shape} {value.tobytes().hex()}"
-    return repr(value)
+def _plain(item: tuple[str, Any]) -> tuple[str, str]:
+    """An attribute in words that say all of it."""
+    name, value = item
+    if not isinstance(value, np.ndarray):
+        return name, repr(value)
+    digest = hashlib.sha256()
+    _add(digest, name, value)
+    return name, digest.hexdigest()
+
+
+def _add(digest: Any, name: str, array: np.ndarray[Any, Any]) -> None:
+    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    digest.update(repr((name, array.dtype.name, array.shape)).encode())
+    digest.update(little.reshape(-1).view(np.uint8).data)

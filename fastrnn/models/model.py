@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import onnx
+from fastrnn.formats import Readable, onnx
+from fastrnn.formats.opening import title
 from fastrnn.formats.source import shown
 from fastrnn.models.along_time.pool import TimePool
 from fastrnn.models.along_time.stream import TimeStream
@@ -77,14 +78,14 @@ class Model:
     @classmethod
     def from_file(
         cls,
-        path: str | os.PathLike[str],
+        path: Readable,
         fixed: Mapping[str, Any],
         options: Mapping[str, Any],
         states: Mapping[str, str] | None = None,
         time_axis: int | Mapping[str, int] | None = None,
     ) -> Model:
         """Read, check and fold the file `path`; raises as `fastrnn.load_model`."""
-        name = os.fspath(path)
+        name = title(path)
         model = onnx.read(path)
         try:
             return cls(build(model), fixed, options, name, states, time_axis)
@@ -110,16 +111,6 @@ class Model:
     def layers(self) -> Mapping[str, Any]:
         """The recurrent layers that run in the kernels, by the names of their nodes."""
         return MappingProxyType(self._plan.layers())
-
-    @property
-    def operators(self) -> Mapping[str, int]:
-        """How often a call runs each operator, once what is constant has been computed."""
-        return MappingProxyType(self._plan.operators())
-
-    @property
-    def unused(self) -> tuple[str, ...]:
-        """The tensors of the file that nothing in it reads."""
-        return self._source.unused
 
     def stream(
         self, batch: int | None = None, *, initial_state: Any = None
@@ -277,8 +268,8 @@ class Model:
 
     def __repr__(self) -> str:
         lines = [f"Model({os.path.basename(self._name)})"]
-        for title, values in (("inputs", self.inputs), ("outputs", self.outputs)):
-            lines.append(f"  {title}:")
+        for what, values in (("inputs", self.inputs), ("outputs", self.outputs)):
+            lines.append(f"  {what}:")
             lines += [f"    {name}: {_described(value)}" for name, value in values.items()]
         for name, array in self._fixed.items():
             lines.append(f"  fixed: {name} = {array.tolist() if array.size == 1 else array.shape}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -236,7 +235,3 @@ class Plan:
                 name = next(name for name in names if name and name not in found)
                 found[name] = packed.layer
         return found
-
-    def operators(self) -> dict[str, int]:
-        """How often each operator stands among the steps, the most frequent first."""
-        return dict(Counter(step.node.source.op for step in self.all_steps()).most_common())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import onnx
+from fastrnn.formats import Readable, onnx
+from fastrnn.formats.opening import title
 from fastrnn.formats.source import shown
 from fastrnn.layers import LAYERS
 from fastrnn.models.fold import fold
@@ -58,14 +58,13 @@ class Found:
         return LAYERS[self.kind].from_state_dict(named, **options)
 
 
-def load_layer(path: str | os.PathLike[str], name: str, options: Mapping[str, Any]) -> Any:
+def load_layer(path: Readable, name: str, options: Mapping[str, Any]) -> Any:
     """The layer that `name` means in an ONNX file, as `fastrnn.load` says."""
-    file = os.fspath(path)
     model = onnx.read(path)
     try:
         return resolve(find(build(model)), name).layer(**options)
     except (FormatError, ValueError) as error:
-        raise FormatError(f"{file}: {error}") from None
+        raise FormatError(f"{title(path)}: {error}") from None
 
 
 def find(graph: Graph) -> list[Found]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import onnx
+from fastrnn.formats import Readable, onnx
 from fastrnn.models.graph import build
 from fastrnn.models.stacks import Found, find
 
@@ -36,7 +35,7 @@ class Summary:
     problem: str = ""
 
 
-def summary(path: str | os.PathLike[str]) -> Summary:
+def summary(path: Readable) -> Summary:
     """What the file `path` holds.
 
     Raises

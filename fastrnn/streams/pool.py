@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fastrnn._kernels.core import Stack, as_array
 from fastrnn._kernels.pool import Pool
 from fastrnn.errors import PoolFullError
-from fastrnn.sequences import batch_major, row_order, state_pair, time_major
+from fastrnn.sequences import batch_major, row_order, state_parts, time_major
 from fastrnn.streams.states import load_state, save_state
 from fastrnn.streams.turns import in_turn
 
@@ -28,8 +28,9 @@ class StreamPool:
     A stream is known by the id that `open` returned; no id is ever used again for another. Any
     number of threads may use a pool at once: calls for different streams run side by side, and a
     call that meets another on one of its streams raises BusyError and changes nothing, or waits for
-    its end if it may (`wait=True`). Whatever raises leaves every state as it was. In the child of a
-    fork, streams that another thread was stepping stay in use.
+    its end if it may (`wait=True`). Whatever raises leaves every state as it was: also
+    what a signal's handler raises, as a rule KeyboardInterrupt, which ends a long call within some
+    50 ms. In the child of a fork, streams that another thread was stepping stay in use.
 
     A stream gives exactly what it gives alone, bit for bit (on the SIMD engine).
 
@@ -45,6 +46,7 @@ class StreamPool:
         grow: bool,
         batch_first: bool,
         fingerprint: Callable[[], bytes],
+        initial_state: Any,
     ) -> None:
         self._name = f"{cell} pool"
         if (
@@ -55,7 +57,11 @@ class StreamPool:
             raise ValueError(
                 f"{self._name}: capacity={capacity!r}, expected an integer, 1 to {MOST_STREAMS}"
             )
-        self._pool = Pool(stack, self._name, int(capacity), bool(grow))
+        initial = None
+        if initial_state is not None:
+            what = f"{self._name}: initial_state"
+            initial = state_parts(initial_state, stack.has_cell_state, what)
+        self._pool = Pool(stack, self._name, int(capacity), bool(grow), initial)
         self._batch_first = batch_first
         self._make_fingerprint = fingerprint
 
@@ -64,6 +70,9 @@ class StreamPool:
         """How many streams there is room for; doubled when one too many opens, if `grow`."""
         return self._pool.capacity
 
+    # Of one frame, and of what it gives.
+    input_shape = property(lambda self: (self._pool.stack.input_size,))
+    output_shape = property(lambda self: (self._pool.stack.output_size,))
     input_size = property(lambda self: self._pool.stack.input_size)
     output_size = property(lambda self: self._pool.stack.output_size)
     dtype = property(lambda self: self._pool.stack.dtype)
@@ -81,7 +90,7 @@ class StreamPool:
         return id in self._pool
 
     def open(self) -> int:
-        """Open a stream, of zero state, and return its id: an int >= 0.
+        """Open a stream, of zero or the pool's initial state, and return its id: an int >= 0.
 
         Raises
         ------
@@ -142,8 +151,8 @@ class StreamPool:
         BusyError
             If another thread is using one of them.
         """
-        step = self._pool.step
-        result: Array = in_turn(True, step, ids, x, out) if wait else step(ids, x, out)
+        pool = self._pool  # not its bound method, which would be an object made for the call
+        result: Array = in_turn(True, pool.step, ids, x, out) if wait else pool.step(ids, x, out)
         return result
 
     def run(
@@ -186,7 +195,7 @@ class StreamPool:
             y = in_turn(wait, self._pool.run, ids, array)
         else:
             steps, n, _ = array.shape
-            order, rows = row_order(lengths, steps, n, self._name, least=0)
+            order, rows = row_order(lengths, steps, n, self._name)
             ids = self._pool.as_ids(ids)
             if len(ids) != n:
                 raise ValueError(f"{self._name}: {len(ids)} ids for the {n} rows of x")
@@ -196,7 +205,7 @@ class StreamPool:
         return batch_major(y) if self._batch_first else y
 
     def reset(self, ids: Ids, *, wait: bool = False) -> None:
-        """Zero the states of the streams `ids`. Waits and raises as `step`."""
+        """Let the streams `ids` begin anew, as `open` does. Waits and raises as `step`."""
         in_turn(wait, self._pool.reset, ids)
 
     def get_state(self, ids: Ids, *, wait: bool = False) -> Any:
@@ -208,10 +217,11 @@ class StreamPool:
         return h if c is None else (h, c)
 
     def set_state(self, ids: Ids, state: Any, *, wait: bool = False) -> None:
-        """Copy in states as `get_state` returns them. Waits and raises as `step`."""
-        h, c = state, None
-        if self._pool.stack.has_cell_state:
-            h, c = state_pair(state, f"{self._name}: state", "(h, c)")
+        """Copy in states as `get_state` returns them, h (L, P) and c (L, H) to every one of `ids`.
+
+        Waits and raises as `step`.
+        """
+        h, c = state_parts(state, self._pool.stack.has_cell_state, f"{self._name}: state")
         in_turn(wait, self._pool.set_state, ids, h, c)
 
     def save(self, id: int, *, wait: bool = False) -> bytes:

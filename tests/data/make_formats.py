@@ -137,7 +137,9 @@ def main() -> None:
         truth[f"state{suffix}.pt"] = flat(tagger.state_dict())
         truth[f"checkpoint{suffix}.pt"] = flat(tree)
     truth["module.pt"] = truth["state.pt"]
-    truth["quantized.pt"] = flat({"bias": quantized["bias"]})
+    truth["quantized.pt"] = flat(
+        {"weight": quantized["weight"].dequantize(), "bias": quantized["bias"]}
+    )
     truth["script.pt"] = flat(script.state_dict())
     expected = {f"{file}/{name}": value for file in truth for name, value in truth[file].items()}
     np.savez_compressed(FOLDER / "expected.npz", **expected)

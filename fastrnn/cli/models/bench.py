@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict, dataclass
 
-from fastrnn.cli.models.given import described, random_inputs, time_is_open
+from fastrnn.cli.models.given import described, open_axes, random_inputs
 from fastrnn.cli.models.options import load
 from fastrnn.cli.output import (
     NO,
@@ -21,7 +21,7 @@ from fastrnn.cli.output import (
 from fastrnn.formats import onnx
 from fastrnn.machine import info
 from fastrnn.measure.sessions import NAME, open_session
-from fastrnn.measure.whole_models import Row, measure_calls, measure_steps
+from fastrnn.measure.whole_models import Row, measure_calls, measure_frames, measure_steps
 from fastrnn.models import example
 
 BATCHES, FRAMES = (1, 32), 100
@@ -54,22 +54,28 @@ def run(args: argparse.Namespace, seconds: float) -> int:
     batches = args.batch or BATCHES
     if shapes:  # whoever says a shape says how many rows
         batches = [next(iter(shapes.values()))[0]]
-    whole = [("whole", batch, FRAMES) for batch in batches if time_is_open(model, shapes)]
-    steps = [("step", batch, 1) for batch in batches if model.states]
+    open_time = any(open_axes(model, name) for name in model.inputs if name not in shapes)
+    work = [("whole", batch) for batch in batches if open_time]
+    work += [("step", batch) for batch in batches]
     cases: list[Case] = []
     code = OK
     with ProgressBar("measuring", wanted=not args.json) as progress:
-        for done, (mode, batch, frames) in enumerate(work := [*whole, *steps]):
+        for done, (mode, batch) in enumerate(work):
             progress(done, len(work))
+            frames = FRAMES if mode == "whole" else 1
             inputs = random_inputs(model, batch, frames, shapes, like)
             try:
                 if mode == "whole":
                     rows = measure_calls(model, session, inputs, seconds)
-                else:
+                elif model.states:
                     rows = measure_steps(model, session, inputs, batch, seconds)
-            except ValueError as error:
-                note(f"fastrnn: {mode}, batch {batch}: {error}")
+                else:
+                    rows = measure_frames(model, inputs, batch, seconds)
+            except AssertionError as error:
+                note(f"fastrnn: {mode}, batch {batch}: not the same outputs: {error}")
                 code = NO
+            except ValueError as error:
+                note(f"fastrnn: {mode}, batch {batch}: left out: {error}")
             else:
                 cases.append(Case(mode, batch, described(inputs), rows))
     version = session.version if session else None

@@ -100,14 +100,15 @@ def is_batch(name: int | str | None, axis: int) -> bool:
     return axis == 0 if name is None else name.lower() in BATCH_NAMES
 
 
-def time_is_open(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    """Whether the file leaves the length of an axis open that is not the batch."""
-    return any(
-        not isinstance(n, int) and not is_batch(n, axis)
-        for name, value in model.inputs.items()
-        if name not in model.states and name not in shapes
-        for axis, n in enumerate(value.shape or ())
-    )
+def open_axes(model: Model, name: str) -> list[int]:
+    """Return the axes of an input that the file leaves open and that are not the batch."""
+    if name in model.states:
+        return []
+    return [
+        axis
+        for axis, n in enumerate(model.inputs[name].shape or ())
+        if not isinstance(n, int) and not is_batch(n, axis)
+    ]
 
 
 def described(arrays: Mapping[str, Array]) -> str:

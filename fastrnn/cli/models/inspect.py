@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from fastrnn.cli.models.options import load
@@ -14,134 +13,119 @@ from fastrnn.cli.output import NO, OK, CommandError, plural, say, say_json, say_
 from fastrnn.errors import FormatError
 from fastrnn.formats import onnx
 from fastrnn.models import Model, example
-
-MOST_OPERATORS = 12  # named in a line
+from fastrnn.models.summary import Summary, summary
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what the model in `args.file` is; NO if it cannot be run."""
-    file = onnx.read(args.file)
-    problem = ""
-    model: Model | None = None
-    try:
-        model = load(args)
-    except (FormatError, CommandError) as error:
-        problem = str(error)
-    if args.json:
-        say_json(_as_json(args.file, file, model, problem))
-    else:
-        _print(args.file, file, model, problem)
+    file, found = onnx.read(args.file), summary(args.file)
+    model, problem = _load(args, found)
+    say_what = _say_json if args.json else _say
+    say_what(args.file, file, found, model, problem)
     return OK if model else NO
 
 
-def _print(path: str, file: onnx.Model, model: Model | None, problem: str) -> None:
-    opsets = ", ".join(f"{domain or 'ONNX'} {version}" for domain, version in file.opsets.items())
-    say(f"{path}: ONNX, {size(os.stat(path).st_size)}, opset {opsets}, by {file.producer or '?'}")
-    say()
-    if model is None:
+def _load(args: argparse.Namespace, found: Summary) -> tuple[Model | None, str]:
+    """The model, or why it cannot be run."""
+    if found.problem:
+        return None, found.problem
+    try:
+        return load(args), ""
+    except (FormatError, CommandError) as error:
+        return None, str(error).removeprefix(f"{args.file}: ")
+
+
+def _say(path: str, file: onnx.Model, found: Summary, model: Model | None, problem: str) -> None:
+    opsets = ", ".join(f"{domain} {version}".strip() for domain, version in found.opsets.items())
+    by = f", by {found.producer}" if found.producer else ""
+    say(f"{path}: onnx, {size(os.stat(path).st_size)}, opset {opsets}{by}")
+    if problem:
         say(f"cannot be run: {problem}")
+    for title, values in _values(found, model).items():
         say()
-    for title, values in _values(file, model).items():
         say(f"{title}:")
         say_table([(v.name, v.element or v.kind, _shape(v.shape)) for v in values])
-        say()
-    operators = _operators(file)
-    say(f"{plural(sum(operators.values()), 'node')}: {_counted(operators)}")
+    say()
     if model is not None:
-        _print_model(model)
-    tensors = _tensors(file)
-    count = sum(math.prod(tensor.shape) for tensor in tensors)
-    say(f"{plural(len(tensors), 'tensor')}, {plural(count, 'value')}")
-    if model is not None and model.unused:
-        say(f"  unused: {', '.join(model.unused)}")
-    for what in file.ignored:
-        say(f"  ignored: {what}")
-    recorded = example.KEY in file.metadata
-    say(f"example: {'recorded, for fastrnn verify' if recorded else 'none recorded'}")
+        say(_streams(model))
+        say()
+    if found.recurrent:
+        say("recurrent nodes:")
+        layers = {} if model is None else model.layers
+        say_table([(name, what) for name, what in _recurrent(found, layers).items()])
+        say()
+    say("nodes:")
+    say_table([(name, str(count)) for name, count in found.operators.items()])
+    say()
+    tensors = [tensor.shape for tensor in file.graph.initializers.values()]
+    say(f"{plural(len(tensors), 'tensor')}, {plural(sum(map(math.prod, tensors)), 'value')}")
+    for what, names in (("not used", found.unused), ("ignored", found.ignored)):
+        if names:
+            say(f"{what}:")
+            say_table([(name,) for name in names])
+    kept = "an example with its answer" if example.KEY in file.metadata else "none"
+    say(f"recorded for `fastrnn verify`: {kept}")
 
 
-def _print_model(model: Model) -> None:
-    if model.states:
-        pairs = ", ".join(f"{name} -> {after}" for name, after in model.states.items())
-        say(f"states, which streams carry: {pairs}")
-    total = sum(model.operators.values())
-    say(f"a call runs {total}: {_counted(model.operators)}")
-    if model.layers:
-        say("in the kernels:")
-        say_table([(name, str(layer)) for name, layer in model.layers.items()])
+def _say_json(
+    path: str, file: onnx.Model, found: Summary, model: Model | None, problem: str
+) -> None:
+    values = {
+        title: [
+            {"name": value.name, "element": value.element, "kind": value.kind, "shape": value.shape}
+            for value in values
+        ]
+        for title, values in _values(found, model).items()
+    }
+    say_json(
+        {
+            "file": path,
+            "bytes": os.stat(path).st_size,
+            "format": "onnx",
+            "opsets": dict(found.opsets),
+            "producer": found.producer,
+            "problem": problem or None,
+            **values,
+            "states": dict(model.states) if model else {},
+            "streams": _streams(model) if model else None,
+            "recurrent": _recurrent(found, model.layers if model else {}),
+            "nodes": dict(found.operators),
+            "tensors": [
+                {"name": name, "dtype": tensor.element, "shape": list(tensor.shape)}
+                for name, tensor in file.graph.initializers.items()
+            ],
+            "unused": list(found.unused),
+            "ignored": list(found.ignored),
+            "example": example.KEY in file.metadata,
+        }
+    )
 
 
-def _values(file: onnx.Model, model: Model | None) -> dict[str, Iterable[onnx.Value]]:
+def _values(found: Summary, model: Model | None) -> dict[str, Iterable[onnx.Value]]:
     if model is None:
-        return {"inputs": file.graph.inputs, "outputs": file.graph.outputs}
+        return {"inputs": found.inputs, "outputs": found.outputs}
     return {"inputs": model.inputs.values(), "outputs": model.outputs.values()}
 
 
-def _as_json(path: str, file: onnx.Model, model: Model | None, problem: str) -> dict[str, Any]:
-    return {
-        "file": path,
-        "bytes": os.stat(path).st_size,
-        "format": "onnx",
-        "opsets": dict(file.opsets),
-        "producer": file.producer,
-        "problem": problem or None,
-        **{
-            title: [
-                {
-                    "name": value.name,
-                    "element": value.element,
-                    "kind": value.kind,
-                    "shape": None if value.shape is None else list(value.shape),
-                }
-                for value in values
-            ]
-            for title, values in _values(file, model).items()
-        },
-        "states": dict(model.states) if model else {},
-        "nodes": _operators(file),
-        "runs": dict(model.operators) if model else {},
-        "layers": {name: str(layer) for name, layer in model.layers.items()} if model else {},
-        "tensors": [
-            {"name": name, "dtype": tensor.element, "shape": list(tensor.shape)}
-            for name, tensor in file.graph.initializers.items()
-        ],
-        "unused": list(model.unused) if model else [],
-        "ignored": list(file.ignored),
-        "example": example.KEY in file.metadata,
-    }
+def _streams(model: Model) -> str:
+    """Whether the model can be stepped, in words."""
+    if model.states:
+        pairs = ", ".join(f"{name} -> {after}" for name, after in model.states.items())
+        return f"streams carry the states {pairs}"
+    try:
+        stream: Any = model.stream()
+    except ValueError as error:
+        return f"does not stream: {str(error).partition(': ')[2]}"
+    return f"streams along time, {stream.delay} frames late"
 
 
-def _graphs(graph: onnx.Graph) -> Iterator[onnx.Graph]:
-    """The graph, and those in its nodes."""
-    yield graph
-    for node in graph.nodes:
-        for value in node.attributes.values():
-            if isinstance(value, onnx.Graph):
-                yield from _graphs(value)
-
-
-def _operators(file: onnx.Model) -> dict[str, int]:
-    """How often each operator stands in the file, the most frequent first."""
-    nodes = (node for graph in _graphs(file.graph) for node in graph.nodes)
-    return dict(Counter(f"{node.domain}.{node.op}".lstrip(".") for node in nodes).most_common())
-
-
-def _tensors(file: onnx.Model) -> list[onnx.Tensor]:
-    found = [tensor for graph in _graphs(file.graph) for tensor in graph.initializers.values()]
-    constants = (
-        value
-        for graph in _graphs(file.graph)
-        for node in graph.nodes
-        for value in node.attributes.values()
-        if isinstance(value, onnx.Tensor)
-    )
-    return [*found, *constants]
-
-
-def _counted(operators: Mapping[str, int]) -> str:
-    named = [f"{name} {count}" for name, count in operators.items()]
-    more = [f"{len(named) - MOST_OPERATORS} more operators"] if len(named) > MOST_OPERATORS else []
-    return ", ".join([*named[:MOST_OPERATORS], *more]) or "none"
+def _recurrent(found: Summary, layers: Any) -> dict[str, str]:
+    """Each recurrent node, and how it runs."""
+    made = {name: f"in the kernels: {layer}" for name, layer in layers.items()}
+    for stack in found.recurrent:
+        if len(stack.nodes) == 1 and stack.name not in made:
+            made[stack.name] = f"{stack.kind}, not in the kernels: {stack.problem or 'not run'}"
+    return made
 
 
 def _shape(shape: tuple[int | str | None, ...] | None) -> str:

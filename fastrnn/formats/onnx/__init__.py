@@ -11,12 +11,11 @@ The `onnx` package weighs 31 MB, which is why this is a reader of our own.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 
 from fastrnn.errors import FormatError
-from fastrnn.formats.inventory import Contents
+from fastrnn.formats.inventory import Contents, Weights
 from fastrnn.formats.onnx import reader, tensors
 from fastrnn.formats.onnx.model import (
     Function,
@@ -28,7 +27,8 @@ from fastrnn.formats.onnx.model import (
     Value,
 )
 from fastrnn.formats.onnx.tensors import Tensor
-from fastrnn.formats.source import Source, open_regular
+from fastrnn.formats.opening import Readable, source_of, title
+from fastrnn.formats.source import Source
 
 # The IR version, and then a producer, domain, model version, text, graph or opset.
 _HEAD = re.compile(rb"\x08[\x01-\x7f][\x12\x1a\x22\x28\x32\x3a\x42]")
@@ -48,31 +48,29 @@ __all__ = [
 ]
 
 
-def read(path: str | os.PathLike[str]) -> Model:
-    """Read the model in the file `path`; tensors' arrays are made when they are asked for.
+def read(path: Readable) -> Model:
+    """Read the model in a file; tensors' arrays are made when they are asked for.
 
     Raises
     ------
     FormatError
         If the file is damaged, hostile or no ONNX model.
-    OSError
-        If the file cannot be opened.
+    TypeError, OSError
+        As `fastrnn.read`.
     """
-    name = os.fspath(path)
-    with open_regular(name) as file:
-        try:
-            return model(Source(file))
-        except FormatError as error:
-            raise FormatError(f"{name}: {error}") from None
+    try:
+        with source_of(path) as source:
+            return model(source)
+    except FormatError as error:
+        raise FormatError(f"{title(path)}: {error}") from None
 
 
 def model(source: Source) -> Model:
     """As `read`, of an open file."""
-    folder = tensors.Folder(os.path.dirname(os.fspath(source.file.name)) or ".", source.budget)
     source.budget.take(source.size)
     data = memoryview(source.at(0, source.size))
     try:
-        return reader.read(data, folder, source.budget)
+        return reader.read(data, tensors.Folder(source), source.budget)
     except FormatError as error:
         raise FormatError(f"as an ONNX model: {error}") from None
 
@@ -88,12 +86,12 @@ def contents(source: Source) -> Contents:
     Those of types that NumPy has not are skipped. A name that two branches have is told apart by
     "~1" and so on.
     """
-    found = Contents("onnx")
+    found = Contents("onnx", Weights(source.budget))
     for name, tensor in _tensors(model(source).graph):
         own, count = name, 1
         while own in found.weights or own in found.skipped:
             own, count = f"{name}~{count}", count + 1
-        found.add(own, tensor.widened, source.budget)
+        found.add(own, tensor.stored(own))
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastrnn.formats.arrays import ELEMENTS
+from fastrnn.formats.arrays import ELEMENTS, made_dtype
 from fastrnn.formats.onnx.tensors import Tensor
 from fastrnn.formats.source import Budget
 
@@ -31,7 +31,7 @@ class Value:
     @property
     def dtype(self) -> np.dtype[Any]:
         """The element type as NumPy's; TypeError where NumPy has none or the file does not say."""
-        if self.element not in ELEMENTS or self.element == "bfloat16":
+        if self.element not in ELEMENTS or made_dtype(self.element) != self.element:
             raise TypeError(f"{self.name[:80]!r} has the element type {self.element}")
         return np.dtype(self.element)
 

@@ -136,10 +136,10 @@ ELEMENTS = {
     14: "complex64",
     15: "complex128",
     16: "bfloat16",
-    17: "float8e4m3fn",
-    18: "float8e4m3fnuz",
-    19: "float8e5m2",
-    20: "float8e5m2fnuz",
+    17: "float8_e4m3fn",
+    18: "float8_e4m3fnuz",
+    19: "float8_e5m2",
+    20: "float8_e5m2fnuz",
     21: "uint4",
     22: "int4",
     23: "float4e2m1",
@@ -162,6 +162,10 @@ TYPED_DATA: dict[str, tuple[str, str | None]] = {
     "uint64": ("uint64_data", None),
     **dict.fromkeys(
         ("int32", "int16", "int8", "uint16", "uint8", "bool", "float16", "bfloat16"),
+        ("int32_data", None),
+    ),
+    **dict.fromkeys(
+        ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"),
         ("int32_data", None),
     ),
 }

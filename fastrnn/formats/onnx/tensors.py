@@ -13,9 +13,11 @@ import numpy.typing as npt
 
 from fastrnn.errors import FormatError
 from fastrnn.formats import arrays
+from fastrnn.formats.inventory import Stored
 from fastrnn.formats.onnx.schema import ELEMENTS, TYPED_DATA
 from fastrnn.formats.onnx.wire import DELIMITED, FIXED32, FIXED64, VARINT
-from fastrnn.formats.source import Blob, Budget, Bytes, Source, open_regular, shown
+from fastrnn.formats.opening import source_of
+from fastrnn.formats.source import Blob, Budget, Bytes, Source, shown
 
 Array = npt.NDArray[Any]
 
@@ -28,28 +30,27 @@ class Folder:
     A file counts for the budget, with its size, when a tensor first needs it.
     """
 
-    def __init__(self, path: str, budget: Budget) -> None:
-        self.path = path
-        self._budget = budget
-        self._sizes: dict[str, int] = {}
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._known: set[str] = set()
 
     def read(self, location: str, offset: int, nbytes: int) -> bytes:
-        """Read bytes of the file `location`; None for `nbytes` is up to its end.
+        """Read bytes of the file `location`; up to its end if `nbytes` is negative.
 
         Raises
         ------
         FormatError
             The file is not in the folder or below it, cannot be read, or has not so many bytes.
         """
-        name = self._inside(location)
+        name, budget = self._inside(location), self._source.budget
         try:
-            with open_regular(name) as file:
-                source = Source(file)
-                if name not in self._sizes:
-                    self._sizes[name] = source.size
-                    self._budget.grow(source.size)
+            with source_of(name) as source:
+                if name not in self._known:
+                    self._known.add(name)
+                    budget.grow(source.size)
+                    self._source.nbytes_of_others += source.size
                 wanted = source.size - offset if nbytes < 0 else nbytes
-                self._budget.take(max(wanted, 0))
+                budget.take(max(wanted, 0))
                 return source.at(offset, wanted)
         except OSError as error:
             raise FormatError(f"has its data in {shown(location)}: {error.strerror}") from None
@@ -62,7 +63,9 @@ class Folder:
             raise FormatError(
                 f"has its data in {shown(location)}, expected a file in the model's own folder"
             )
-        folder = os.path.realpath(self.path)
+        if not self._source.path:
+            raise FormatError(f"has its data in {shown(location)}: give the model's path")
+        folder = os.path.realpath(os.path.dirname(self._source.path) or os.curdir)
         name = os.path.realpath(os.path.join(folder, location))
         if os.path.commonpath([folder, name]) != folder:
             raise FormatError(
@@ -86,11 +89,6 @@ class Tensor:
     folder: Folder
     budget: Budget
 
-    @property
-    def readable(self) -> bool:
-        """Whether NumPy has the element type."""
-        return self.element in arrays.ELEMENTS and self.element != "bfloat16"
-
     def array(self) -> Array:
         """A new array of the tensor's values, its bytes taken from the file's budget.
 
@@ -99,15 +97,17 @@ class Tensor:
         FormatError
             NumPy lacks the type, or the data do not fit the type and shape, or are not there.
         """
-        if not self.readable:
+        if self.element not in arrays.ELEMENTS or arrays.made_dtype(self.element) != self.element:
             raise FormatError(f"has the element type {self.element}, which NumPy lacks")
         return self._build()
 
-    def widened(self) -> Array | str:
-        """As `array`, bfloat16 as float32; a type that NumPy lacks gives the reason as words."""
+    def stored(self, name: str) -> Stored | str:
+        """The tensor for whoever only wants numbers, types that NumPy lacks as float32; or why it
+        cannot be had.
+        """
         if self.element not in arrays.ELEMENTS:
             return f"its element type {self.element} is not one that NumPy has"
-        return self._build()
+        return Stored(name, arrays.made_dtype(self.element), self.shape, self._build)
 
     def _build(self) -> Array:
         arrays.check_shape(self.shape)
@@ -160,7 +160,7 @@ class Tensor:
         """The varints of a tensor as bytes of its type; FormatError where one does not fit."""
         self.budget.take(2 * values.nbytes)
         stored, _ = arrays.ELEMENTS[self.element]
-        dtype = np.dtype("<u2" if self.element in ("float16", "bfloat16") else f"<{stored}")
+        dtype = np.dtype("<u2" if stored == "f2" else f"<{stored}")
         narrow = values.astype(dtype)
         if (narrow.astype(values.dtype) != values).any():
             raise FormatError(f"has a value that {self.element} has not")

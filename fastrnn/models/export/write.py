@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from fastrnn.formats.writing import replacing
+from fastrnn.formats.replacing import replacing
 from fastrnn.models.example import KEY, TOLERANCE, Example, largest
 from fastrnn.models.export.calls import AxisOption, Call
 from fastrnn.models.export.exporters import EXPORTERS, quiet, reason
@@ -136,12 +136,12 @@ def _write(path: str | os.PathLike[str], proto: Any, runs: Runs) -> None:
             shape.dim.add(**{key: length})
     if (example := runs.recorded()) is not None:
         proto.metadata_props.add(key=KEY, value=example.as_text())
+    data = proto.SerializeToString()
+    model = Model.from_file(data, {}, {"engine": "auto", "isa": None, "threads": 1})
+    for run in runs.all:
+        _compare(model, run.example)
     with replacing(path) as file:
-        file.write(proto.SerializeToString())
-        file.flush()
-        model = Model.from_file(file.name, {}, {"engine": "auto", "isa": None, "threads": 1})
-        for run in runs.all:
-            _compare(model, run.example)
+        file.write(data)
 
 
 def _compare(model: Model, example: Example) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrnn.cli.models.inspect import run as inspect_model
-from fastrnn.cli.models.options import add_options, is_onnx
+from fastrnn.cli.models.options import add_options, is_model
 from fastrnn.cli.output import OK, plural, say, say_json, say_table, size
 from fastrnn.formats import Contents, contents
 from fastrnn.layers.weights import (
@@ -62,7 +62,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what `args.file` holds."""
-    if is_onnx(args.file):
+    if is_model(args.file):
         return inspect_model(args)
     found = contents(args.file)
     stacks = find_stacks(found.weights, stack_prefixes(found.weights))

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from fastrnn.cli.extras import with_suffix, without_extra
-from fastrnn.cli.models.options import add_options, add_shape, is_onnx
+from fastrnn.cli.models.options import add_options, add_shape, is_model
 from fastrnn.cli.output import (
     NO,
     OK,
@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
     if args.limits:
         return _limits(args)
     seconds = args.seconds or (QUICK_SECONDS if args.quick else SECONDS)
-    if args.file is not None and is_onnx(args.file):
+    if args.file is not None and is_model(args.file):
         from fastrnn.cli.models.bench import run as bench_model
 
         return bench_model(args, seconds)

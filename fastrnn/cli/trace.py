@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrnn.cli.extras import with_suffix, without_extra
-from fastrnn.cli.models.options import add_options, is_onnx
+from fastrnn.cli.models.options import add_options, is_model
 from fastrnn.cli.models.trace import traced as trace_model
 from fastrnn.cli.output import OK, USAGE, CommandError, plural, say, say_json, say_table
 from fastrnn.cli.trace_input import read_sequence
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         with without_extra("--png", "plots"):
             from fastrnn.plots.gates import draw_trace
             from fastrnn.plots.style import write_png
-    if is_onnx(args.file):
+    if is_model(args.file):
         cell, traced = trace_model(args)
         what = f"{cell} {args.stack}".rstrip()
     else:

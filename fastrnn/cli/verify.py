@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrnn.cli.inspect import FoundStack, find_stacks, stack_as_json
-from fastrnn.cli.models.options import add_options, add_shape, is_onnx
+from fastrnn.cli.models.options import add_options, add_shape, is_model
 from fastrnn.cli.models.verify import run as verify_model
 from fastrnn.cli.output import NO, OK, plural, say, say_json, say_table
 from fastrnn.errors import FormatError
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     """Compare the engines on `args.file`; NO if they differ."""
     # Small products: BLAS threads would only wait for one another. SciPy is not loaded yet.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    if is_onnx(args.file):
+    if is_model(args.file):
         return verify_model(args)
     torch = import_torch()
     report = []

@@ -11,8 +11,6 @@ from fastrnn.formats import is_onnx
 from fastrnn.loading import load_model
 from fastrnn.models import Model
 
-__all__ = ["add_options", "add_shape", "is_onnx", "load"]
-
 MOST = 1 << 24  # of an axis on the command line
 OF_WEIGHTS = (
     "prefix",
@@ -55,6 +53,14 @@ def add_shape(group: Any) -> None:
         type=_shape,
         help="the shape of an input, where the file leaves it open; may be repeated",
     )
+
+
+def is_model(path: str) -> bool:
+    """Whether `path` is an ONNX model; not so if it cannot be opened, which the command tells."""
+    try:
+        return is_onnx(path)
+    except OSError:
+        return False
 
 
 def load(args: argparse.Namespace, **options: Any) -> Model:

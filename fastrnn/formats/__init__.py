@@ -22,13 +22,13 @@ import numpy as np
 
 from fastrnn.errors import FormatError
 from fastrnn.formats import dispatch, members, shards
-from fastrnn.formats.inventory import RELU, Contents, Said, Stored, Weights
+from fastrnn.formats.inventory import Contents, Stored, Weights
 from fastrnn.formats.opening import Readable, source_of, title
+from fastrnn.formats.said import Said
 from fastrnn.formats.source import shown
 from fastrnn.formats.writing import SUFFIXES, write
 
 __all__ = [
-    "RELU",
     "SUFFIXES",
     "Contents",
     "Readable",

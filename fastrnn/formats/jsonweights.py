@@ -14,6 +14,7 @@ import numpy as np
 from fastrnn.formats.arrays import MAX_DIMENSIONS
 from fastrnn.formats.flatten import MAX_NAME
 from fastrnn.formats.inventory import Contents, Stored, Weights
+from fastrnn.formats.said import holds_weights, said_by
 from fastrnn.formats.source import Budget
 
 MAX_FILE = 256 << 20  # bytes; as text a weight takes some 20
@@ -38,6 +39,11 @@ def contents(value: dict[str, Any], budget: Budget) -> Contents:
     """
     found = Contents("json", Weights(budget))
     for name, numbers in _lists(value, budget):
+        if isinstance(numbers, dict):
+            said = said_by(numbers) if holds_weights(numbers) else None
+            if said is not None:
+                found.weights.said[name] = said
+            continue
         made = _array(numbers, budget)
         if isinstance(made, str):
             found.add(name, made)
@@ -46,11 +52,14 @@ def contents(value: dict[str, Any], budget: Budget) -> Contents:
     return found
 
 
-def _lists(value: dict[str, Any], budget: Budget) -> Iterator[tuple[str, list[Any]]]:
+def _lists(value: dict[str, Any], budget: Budget) -> Iterator[tuple[str, Any]]:
+    """Every list of numbers with its name, and before them each object that they are in."""
     pending: list[tuple[str, Any]] = [("", value)]
     while pending:
         parent, holder = pending.pop()
         pairs = holder.items() if isinstance(holder, dict) else enumerate(holder)
+        if isinstance(holder, dict):
+            yield parent, holder
         below = []
         for key, child in pairs:
             if isinstance(child, (dict, list)) and child:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from fastrnn.formats import RELU, Said, Weights
+from fastrnn.formats import Said, Weights
 from fastrnn.layers.folding import Folded, Part, fold, layer_names, parse
 from fastrnn.layers.weights import StackConfig, check_shapes, infer_config
 
@@ -178,15 +178,13 @@ class StateDict:
             for parameter, parts in kept.items()
         }
         said = self._weights.said.get(prefix) if isinstance(self._weights, Weights) else None
-        if said is RELU and config.cell != "RNN":
-            said = None
         return StackWeights(
             prefix,
             config,
             {name: values[name] for name in config.shapes()},
             {name: folded[name] for name in config.shapes() if folded[name]},
             tuple(found),
-            said,
+            said.of_cell(config.cell) if said else None,
         )
 
     def parts(self, prefix: str) -> Iterable[str]:

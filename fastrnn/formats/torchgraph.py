@@ -28,10 +28,14 @@ def said_of_stacks(program: Any) -> dict[str, Said | NotSaid]:
     found: dict[str, Said | NotSaid] = {}
     for node in nodes if isinstance(nodes, list) else ():
         arguments = _get(node, "inputs")
-        for argument in arguments if isinstance(arguments, list) else ():
-            for name in _tensors(_get(argument, "arg")):
-                if name in prefixes:
-                    _add(found, prefixes[name], _said(node, arguments))
+        if not isinstance(arguments, list):
+            continue
+        given = {name for argument in arguments for name in _tensors(_get(argument, "arg"))}
+        given &= prefixes.keys()
+        if given:
+            said = _said(node, arguments)
+            for name in given:
+                _add(found, prefixes[name], said)
     relu = [node for node in nodes or () if _get(node, "target") == "torch.ops.aten.relu.default"]
     for path in {path for path, kind in map(_module, relu) if kind in ("RNN", "RNNCell")}:
         if isinstance(found.get(path), Said):

@@ -230,8 +230,8 @@ def layer_names(
         that can be two layers or two directions, and `bidirectional` does not say which.
     """
     packed = [name for name in values if "#" in name]
-    cell = [name for name in values if name not in packed and "_l" not in name]
-    layer = [name for name in values if name not in packed and "_l" in name]
+    layer = [name for name in values if "_l" in name]
+    cell = [name for name in values if "#" not in name and "_l" not in name]
     kinds = [names for names in (cell, layer, packed) if names]
     if len(kinds) > 1:
         raise ValueError(f"{where}{kinds[0][0]} and {where}{kinds[1][0]} are not of one module")

@@ -201,10 +201,12 @@ class StateDict:
         outer, _, last = prefix.rpartition(".")
         yield from self._between(*_under(outer if last in _WRAPPERS else prefix))
         yield from self._between(*_under(outer, "lora"))
-        for above in _above(prefix):
-            if above in self._strays:
-                yield from self._parts[above]
-        yield from (branch for branch in (*_above(prefix), prefix) if branch in self._unread)
+        if self._strays or self._unread:
+            above = tuple(_above(prefix))
+            for branch in above:
+                if branch in self._strays:
+                    yield from self._parts[branch]
+            yield from (branch for branch in (*above, prefix) if branch in self._unread)
 
     def _told(self, names: Iterable[str], value: Any) -> str:
         """What was done to a parameter; "" if nothing was."""

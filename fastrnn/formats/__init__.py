@@ -93,6 +93,8 @@ def opened(path: Readable) -> Iterator[Contents]:
             where, member = members.split(os.fspath(path), os.path.lexists)
             if os.path.isdir(where):
                 where = shards.index_in(where) or where
+            elif shards.in_parts(where):
+                raise FormatError(shards.in_parts(where))
         with source_of(where) as source:
             found = dispatch.contents(source, member)
             found.nbytes = source.size + source.nbytes_of_others

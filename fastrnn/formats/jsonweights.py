@@ -6,6 +6,7 @@ so are. Objects, and lists of anything else, are levels of names, as in a checkp
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,7 +24,8 @@ _EXACT = 1 << 24  # every int up to here is a float32
 
 def looks_like(head: bytes) -> bool:
     """Whether a file that starts with `head` can be one: text that is a JSON object."""
-    return head.lstrip(b" \t\r\n").startswith(b"{") and b"\0" not in head
+    text = head.removeprefix(codecs.BOM_UTF8).lstrip(b" \t\r\n")
+    return text.startswith(b"{") and b"\0" not in head
 
 
 def contents(value: dict[str, Any], budget: Budget) -> Contents:

@@ -202,7 +202,19 @@ def fold(parameter: str, names: Mapping[str, str], weights: Mapping[str, Any]) -
     if form is not None:
         return Folded(form, names, weights)
     raise ValueError(
-        f"{', '.join(names.values())}: no form of {parameter} that is known here" + _expected(names)
+        f"{', '.join(names.values())}: no form of {parameter} that is known here"
+        + _expected(names)
+        + saved_plain(next(iter(names.values())))
+    )
+
+
+def saved_plain(name: str) -> str:
+    """What to do where `name` is of a parametrization that is not known; "" where it is of none."""
+    if "parametrizations." not in name:
+        return ""
+    return (
+        "; torch.nn.utils.parametrize.remove_parametrizations(module, tensor_name) before saving "
+        "leaves the parameter that it makes"
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from fastrnn.formats import Said, Weights
-from fastrnn.layers.folding import Folded, Part, fold, layer_names, parse
+from fastrnn.layers.folding import Folded, Part, fold, layer_names, parse, saved_plain
 from fastrnn.layers.weights import StackConfig, check_shapes, infer_config
 
 # Modules that wrap another, whose name is then one level down, and change what it computes or may.
@@ -240,6 +240,7 @@ class StateDict:
         return self._unread.get(name) or (
             f"is no parameter of torch's LSTM, GRU or RNN, and what it does to the stack {under} "
             "is not known; if that is nothing, give from_state_dict the stack's own tensors alone"
+            + saved_plain(name)
         )
 
     def _between(self, first: str, last: str) -> Iterator[str]:

@@ -26,7 +26,7 @@ _DESCR = re.compile(r"""['"]descr['"]\s*:\s*['"]([<>=|]?)([a-zA-Z]\d*)['"]""")
 _VALUE = r"""['"][<>=|]?[a-zA-Z]\d*['"]|True|False|\([0-9L,\s]*\)"""
 _ITEM = re.compile(rf"""['"](descr|fortran_order|shape)['"]\s*:\s*({_VALUE})""")
 _UNNAMED = _ITEM.pattern.replace("(", "(?:").replace(r"\(?:", r"\(")
-_HEADER = re.compile(rf"\s*\{{\s*({_UNNAMED}(?:\s*,\s*{_UNNAMED})*)\s*,?\s*\}}\s*")
+_HEADER = re.compile(rf"\s*\{{\s*({_UNNAMED}(?:\s*,\s*{_UNNAMED})*)(?:\s*,)?\s*\}}\s*")
 _LENGTH = re.compile(r"(0|[1-9][0-9]{0,18})L?")
 _PIECE = 1 << 20  # bytes read at once of an array that is cut
 

@@ -47,14 +47,16 @@ def parts(state):
 @EVERY_TYPE
 @settings(max_examples=50)
 @given(rows=st.integers(1, 9), columns=st.integers(1, 40), exponent=st.integers(-60, 60))
-def test_codes_are_the_nearest(weight_dtype, rows, columns, exponent):
+def test_codes_are_near_and_their_errors_cancel(weight_dtype, rows, columns, exponent):
     matrix = np.random.default_rng(rows).standard_normal((rows, columns)) * 2.0**exponent
     matrix = matrix.astype(np.float32)
     codes, scale = quantised(matrix, weight_dtype)
     assert codes.dtype == weight_dtype
     assert (np.abs(codes).max(axis=1) == LARGEST[weight_dtype]).all()
-    off = np.abs(scaled(codes, scale) - matrix)
-    assert (off <= scale[:, None] * 0.5001).all()
+    off = (codes - matrix / scale.astype(np.float64)[:, None]).round(3)
+    assert (np.abs(off) < 1).all()
+    assert (np.abs(off.sum(axis=1)) <= 0.51).all()
+    assert (np.abs(off) <= 0.501).sum() >= off.size / 2
 
 
 @EVERY_TYPE
@@ -140,11 +142,11 @@ def test_a_state_beyond_one(isa, weight_dtype):
     x = inputs(6, 3)
     h = np.random.default_rng(1).uniform(-1, 1, (2, 3, 37)).astype(np.float32)
     y, _ = layer(x, h)
-    h[:, 1] *= 50
+    h[:, 1] *= 4
     beside, _ = layer(x, h)
     np.testing.assert_array_equal(beside[:, [0, 2]], y[:, [0, 2]])
     np.testing.assert_allclose(
-        beside, floats(x, h)[0], rtol=0, atol=2.5 if weight_dtype == "int8" else 0.5
+        beside, floats(x, h)[0], rtol=0, atol=8 * FEW[weight_dtype]
     )
 
 
@@ -205,8 +207,7 @@ def test_what_it_computes_with_comes_out(cell, weight_dtype, bias):
         if name.startswith("bias"):
             np.testing.assert_array_equal(array, weights[name])
         else:
-            codes = quantised(weights[name], weight_dtype)
-            np.testing.assert_array_equal(array, scaled(*codes))
+            np.testing.assert_array_equal(array, scaled(*quantised(weights[name], weight_dtype)))
 
 
 @EVERY_CELL
@@ -313,7 +314,7 @@ def test_it_is_told():
     ("options", "match"),
     [
         ({"dtype": "float64"}, "weight_dtype='int8', but a layer of float64 has its weights in it"),
-        ({"engine": "blas"}, "weight_dtype='int8', but BLAS multiplies floats"),
+        ({"engine": "blas"}, "weight_dtype='int8', but the blas engine multiplies floats only"),
         ({"weight_dtype": "int4"}, "weight_dtype='int4', .*: weights of 4 bits need a model that"),
         ({"weight_dtype": "uint8"}, "weight_dtype='uint8', expected 'float32', 'int16', 'int8'"),
         ({"weight_dtype": "float16"}, "weight_dtype='float16', expected"),

@@ -145,9 +145,7 @@ def test_a_state_beyond_one(isa, weight_dtype):
     h[:, 1] *= 4
     beside, _ = layer(x, h)
     np.testing.assert_array_equal(beside[:, [0, 2]], y[:, [0, 2]])
-    np.testing.assert_allclose(
-        beside, floats(x, h)[0], rtol=0, atol=8 * FEW[weight_dtype]
-    )
+    np.testing.assert_allclose(beside, floats(x, h)[0], rtol=0, atol=8 * FEW[weight_dtype])
 
 
 @EVERY_ISA

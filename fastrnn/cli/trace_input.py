@@ -24,7 +24,7 @@ def read_sequence(args: argparse.Namespace, layer: RecurrentLayer) -> Array:
     CommandError
         If the file holds no such array, or `args` do not say which of its rows.
     """
-    x = _read_array(args.input)
+    x = read_array(args.input)
     want = "(B, T, I)" if args.batch_first else "(T, B, I)"
     shape = f"(shape {x.shape})"
     if x.ndim not in (2, 3):
@@ -47,7 +47,8 @@ def read_sequence(args: argparse.Namespace, layer: RecurrentLayer) -> Array:
     return x
 
 
-def _read_array(path: str) -> Array:
+def read_array(path: str) -> Array:
+    """Return the array of real numbers in an .npy file; CommandError if there is none."""
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise CommandError(f"{path}: not a regular file", USAGE)
     try:

@@ -53,7 +53,8 @@ def measure_case(
     weights : dict of name to array, optional
         Named as torch names them; random ones if None.
     layer_options : sequence of dict
-        Options of `from_state_dict`: engine, isa, threads, weight_dtype. The first is what ratios refer to.
+        Options of `from_state_dict`: engine, isa, threads, weight_dtype. The first is what ratios
+        refer to.
     peers : sequence of str
         Names in `PEERS`; those that are not installed, or cannot run the case, give no row.
     seconds : float

@@ -153,8 +153,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _limits(args: argparse.Namespace) -> int:
-    from fastrnn.cli.bench_plan import limits_as_json
-    from fastrnn.measure.limits import measure_limits
+    from fastrnn.measure.limits import as_json, measure_limits
     from fastrnn.plots.tables import limits_table
 
     isas = sorted(available_isas(), key=lambda isa: isa != choose_isa(None))
@@ -162,7 +161,7 @@ def _limits(args: argparse.Namespace) -> int:
     with ProgressBar("measuring", wanted=not args.json) as progress:
         for done, isa in enumerate(isas):
             progress(done, len(isas))
-            found[isa] = limits_as_json(measure_limits(isa, quick=args.quick))
+            found[isa] = as_json(measure_limits(isa, quick=args.quick))
     if args.json:
         say_json({"limits": found})
         return OK

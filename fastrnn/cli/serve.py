@@ -14,7 +14,7 @@ import numpy as np
 
 from fastrnn.cli.extras import without_extra
 from fastrnn.cli.output import OK, USAGE, CommandError, note, plural, say
-from fastrnn.cli.unsaid import add_unsaid, load_stack
+from fastrnn.cli.unsaid import add_unsaid, add_weight_dtype, load_stack
 from fastrnn.errors import FormatError
 from fastrnn.formats import read
 
@@ -80,6 +80,7 @@ def add_parser(subparsers: Any) -> None:
         help="answer /metrics under this name too, beside addresses and localhost; may be repeated",
     )  # fmt: skip
     add_unsaid(parser)
+    add_weight_dtype(parser)
     limits = parser.add_argument_group("limits")
     limits.add_argument("--threads", type=int, default=1, help="for one kernel call (%(default)s)")
     for name, kind, default, text in (

@@ -34,7 +34,7 @@ def state_parts(value: Any, has_cell_state: bool, what: str) -> tuple[Any, Any]:
 
 def row_order(
     lengths: npt.ArrayLike, steps: int, batch: int, what: str
-) -> tuple[Array, npt.NDArray[np.intp]]:
+) -> tuple[Array, npt.NDArray[np.intp] | None]:
     """Order rows so that those alive at any step come first, as torch's PackedSequence does.
 
     Parameters
@@ -45,8 +45,8 @@ def row_order(
     -------
     order : int array (B,)
         Rows, longest first.
-    rows : intp array (T,)
-        How many rows are alive at each step.
+    rows : intp array (T,) or None
+        How many rows are alive at each step. None if there are no rows, whatever T is.
 
     Raises
     ------
@@ -69,5 +69,7 @@ def row_order(
             f"{what}: lengths[{bad[0]}] is {array[bad[0]]}, expected 0 to {steps} steps"
         )
     order = np.argsort(-array.astype(np.int64), kind="stable")
+    if not batch:
+        return order, None
     rows = batch - np.searchsorted(np.sort(array), np.arange(steps), side="right")
     return order, rows.astype(np.intp)

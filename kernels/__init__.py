@@ -8,6 +8,7 @@ From the top, each floor knowing only the ones below:
     codes.pyx           weights as small integers; quantise.h does a row
     core.pyx            boundary: checks arrays, packs and runs a stack
     arrays.pxd claim.h  what these check: arrays; one user at a time
+    signals.h .pxd      Python's signal handlers during a long run
     stack.h   .pxd      a stack of layers and directions, and a run through it
     engine.h  .pxd      the seam: what an engine is, and how one layer is run
     fpmode.h            denormals flushed around a run, the caller's mode restored

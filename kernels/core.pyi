@@ -10,10 +10,10 @@ WEIGHTS: dict[np.dtype[Any], tuple[np.dtype[Any], int]]
 PARAMETERS: tuple[str, ...]
 
 def as_array(value: Any, dtype: Any, what: str) -> npt.NDArray[Any]: ...
-
 def as_state(
     value: Any, dtype: Any, shape: tuple[int, int, int], what: str
 ) -> npt.NDArray[Any]: ...
+
 @final
 class Stack:
     dtype: np.dtype[Any]

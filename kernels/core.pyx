@@ -174,6 +174,7 @@ cdef class Stack:
                 raise MemoryError(f"cannot pack {stored} weights {weights[index][0].shape}, "
                                   f"{weights[index][1].shape}: no memory, or not for engine "
                                   f"{engine_.name.decode()!r}")
+            s.weights += s.layers[index].packed_bytes // stored.itemsize
 
     cdef object point_to(self, fr_params *params, size_t index, tuple arrays, bint write=False):
         """Check the arrays of a layer and direction, and let `params` point to them."""

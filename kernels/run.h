@@ -163,6 +163,8 @@ static void project_block(const stage_job *j, size_t block)
 /* Whether the run ends early, now that `member` has done a block or more with so many rows. The caller's thread asks. */
 static int ends(const stage_job *j, const matrix *m, size_t member, size_t blocks, size_t rows)
 {
+    if (!j->run->watch)
+        return 0;
     if (member)
         return fr_ended(j->run->watch);
     return fr_ends(j->run->watch, blocks * BLOCK_PANELS * PANEL * m->depth * rows);

@@ -20,6 +20,7 @@ typedef struct {
     size_t output_size;         /* P = proj_size where there is one, else H */
     size_t gate_width;          /* G*H */
     size_t item;                /* bytes of a real */
+    size_t weights;             /* reals of all packed weights: multiply-adds of a step of one row */
     int has_cell_state;         /* LSTM */
 } fr_stack;
 
@@ -58,10 +59,7 @@ static inline size_t fr_stack_scratch_bytes(const fr_stack *s, size_t steps, siz
 /* Multiply-adds of a run of the stack. */
 static inline size_t fr_stack_work(const fr_stack *s, size_t steps, size_t batch)
 {
-    size_t weights = 0;
-    for (size_t i = 0; i < s->num_layers * s->directions; i++)
-        weights += s->layers[i]->packed_bytes / s->item;
-    return steps * batch * weights;
+    return steps * batch * s->weights;
 }
 
 /* Every layer and direction over all steps. `whole` is one layer's run, but h is (L*D, B, P), c (L*D, B, H),

@@ -13,6 +13,7 @@ cdef extern from "stack.h" nogil:
         size_t output_size
         size_t gate_width
         size_t item
+        size_t weights
         bint has_cell_state
     const char *FR_STACK_CAPSULE
     void *fr_aligned_alloc(size_t)

@@ -286,9 +286,9 @@ static fr_team *idle_team(void)
     return team;
 }
 
-fr_team *fr_team_enter(size_t threads)
+fr_team *fr_team_gather(size_t threads)
 {
-    fr_team *team = threads > 1 ? idle_team() : NULL;
+    fr_team *team = idle_team();
     if (!team)
         return NULL;
     while (team->helpers + 1 < threads && add_helper(team)) {}
@@ -296,10 +296,8 @@ fr_team *fr_team_enter(size_t threads)
     return team;
 }
 
-void fr_team_leave(fr_team *team)
+void fr_team_part(fr_team *team)
 {
-    if (!team)
-        return;
     pthread_mutex_lock(&lock);
     team->next = idle;
     idle = team;
@@ -328,12 +326,8 @@ static void wait_for(fr_team *team, unsigned count)
     }
 }
 
-void fr_team_share(fr_team *team, size_t blocks, fr_blocks_fn *do_blocks, const void *job)
+void fr_team_share_out(fr_team *team, size_t blocks, fr_blocks_fn *do_blocks, const void *job)
 {
-    if (!team) {
-        do_blocks(job, 0, 0, blocks);
-        return;
-    }
     uint64_t begin = now();
     if (atomic_load_explicit(&team->in_vain, memory_order_relaxed)) {
         atomic_store_explicit(&team->in_vain, 0, memory_order_relaxed);

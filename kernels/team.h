@@ -19,11 +19,32 @@ typedef void fr_blocks_fn(const void *job, size_t member, size_t first, size_t l
 
 /* A team of up to `threads`, at most FR_TEAM_MOST, until fr_team_leave; the caller is member 0, and all members are
  * below `threads`. NULL, which is a team too, is the caller alone. */
-fr_team *fr_team_enter(size_t threads);
-void fr_team_leave(fr_team *team);
+static inline fr_team *fr_team_enter(size_t threads);
+static inline void fr_team_leave(fr_team *team);
 
 /* do_blocks over [0, blocks), in pieces, by whoever is there. What the caller wrote before, all see; what they wrote,
  * the caller sees when it returns. */
-void fr_team_share(fr_team *team, size_t blocks, fr_blocks_fn *do_blocks, const void *job);
+static inline void fr_team_share(fr_team *team, size_t blocks, fr_blocks_fn *do_blocks, const void *job);
+
+/* The same where there are helpers; alone, a small step has no time for calls. */
+fr_team *fr_team_gather(size_t threads);
+void fr_team_part(fr_team *team);
+void fr_team_share_out(fr_team *team, size_t blocks, fr_blocks_fn *do_blocks, const void *job);
+
+static inline fr_team *fr_team_enter(size_t threads) { return threads > 1 ? fr_team_gather(threads) : NULL; }
+
+static inline void fr_team_leave(fr_team *team)
+{
+    if (team)
+        fr_team_part(team);
+}
+
+static inline void fr_team_share(fr_team *team, size_t blocks, fr_blocks_fn *do_blocks, const void *job)
+{
+    if (team)
+        fr_team_share_out(team, blocks, do_blocks, job);
+    else
+        do_blocks(job, 0, 0, blocks);
+}
 
 #endif

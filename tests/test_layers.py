@@ -467,3 +467,16 @@ def test_one_initial_state_for_every_row(rng, cell):
     expected, _ = layer(x, many)
     for hx in few:
         np.testing.assert_array_equal(layer(x, hx)[0], expected)
+
+
+@pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN"])
+def test_no_rows_take_no_time_however_many_steps_they_have(cell):
+    """Nor memory: neither a run, nor a ragged one, nor a trace walks through time."""
+    config = StackConfig(cell, 3, 5, num_layers=2)
+    weights = reference.random_weights(config, np.random.default_rng(0))
+    layer = getattr(fastrnn, cell).from_state_dict(weights)
+    x = np.zeros((10**11, 0, 3), np.float32)
+    assert layer(x)[0].shape == layer(x, lengths=np.zeros(0, int))[0].shape == (10**11, 0, 5)
+    assert layer.trace(x)["h"].shape == (2, 1, 10**11, 0, 5)
+    pool = layer.pool(1)
+    assert pool.run([], x).shape == pool.run([], x, lengths=[]).shape == (10**11, 0, 5)

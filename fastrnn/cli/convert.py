@@ -45,8 +45,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert `args.src` to `args.dst`."""
-    if os.path.lexists(args.dst) and not args.force:
-        raise CommandError(f"{args.dst}: is there already, --force overwrites it", USAGE)
+    if os.path.lexists(args.dst) and not args.force:  # before any work
+        raise _there(args.dst)
     with opened(args.src) as found:
         names = select(found.weights, args.prefix, args.src)
         left_out = select(found.skipped, args.prefix)
@@ -60,7 +60,9 @@ def run(args: argparse.Namespace) -> int:
         if args.weight_dtype:
             _store_compact(weights, args.weight_dtype)
     try:
-        write(args.dst, weights)
+        write(args.dst, weights, overwrite=args.force)
+    except FileExistsError:
+        raise _there(args.dst) from None
     except (ValueError, TypeError) as error:
         raise CommandError(f"{args.dst}: {str(error).removeprefix('write: ')}") from None
     except OSError as error:  # it may name the temporary file
@@ -114,6 +116,10 @@ def _store_compact(weights: dict[str, Any], weight_dtype: str) -> None:
         for name in stack.tensors:
             del weights[name]
         weights.update((where + name, array) for name, array in stored.items())
+
+
+def _there(path: str) -> CommandError:
+    return CommandError(f"{path}: is there already, --force overwrites it", USAGE)
 
 
 def _check_stacks(weights: Weights, names: Mapping[str, str]) -> None:

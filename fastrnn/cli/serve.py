@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fastrnn.serve.server import Limits
 
 
-SPARE_FILES = 128  # descriptors beside those of the streams
+SPARE_FILES = 768  # descriptors beside those of the streams: the server's spare sockets, and more
 
 # Python's default of 5 ms is how long the thread that steps may wait, after each kernel call, for a
 # busy event loop to let it hand over the results.
@@ -38,7 +38,7 @@ float32 (k, input_size), is answered by one of (k, output_size). In text, at any
   {"op": "reset"}                   begin anew; answered by {"op": "reset"}
 GET /health answers "ok"; GET /metrics is for Prometheus.
 
-SIGTERM or SIGINT drains: what was received is answered, each client is sent {"op": "drain",
+SIGTERM, SIGINT or SIGHUP drains: what was received is answered, each client is sent {"op": "drain",
 "state": BASE64}, the state after its last answer, and the connection is closed with 1001.
 
 close codes:
@@ -75,6 +75,10 @@ def add_parser(subparsers: Any) -> None:
         "--origin", metavar="URL", action="append", default=[],
         help="let web pages of this origin connect, such as https://example.org; may be repeated",
     )  # fmt: skip
+    where.add_argument(
+        "--metrics-host", metavar="NAME", action="append", default=[],
+        help="answer /metrics under this name too, beside addresses and localhost; may be repeated",
+    )  # fmt: skip
     add_unsaid(parser)
     add_weight_dtype(parser)
     limits = parser.add_argument_group("limits")
@@ -84,7 +88,13 @@ def add_parser(subparsers: Any) -> None:
         ("batch", int, 256, "streams in one kernel call"),
         ("wait-ms", float, 0.0, "how long a frame may wait for others when the CPU is idle"),
         ("message", int, 262144, "bytes of one message, or its answer"),
-        ("rate", float, 0.0, "frames a second of one client; a faster one is slowed; 0: any"),
+        (
+            "rate",
+            float,
+            0.0,
+            "frames a second of one client, a command or ping counting as one; a "
+            "faster one is slowed; 0: any",
+        ),
     ):
         limits.add_argument(
             f"--max-{name}", type=kind, default=default, metavar="N", help=f"{text} (%(default)s)"
@@ -101,7 +111,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM, SIGINT or SIGHUP."""
     with without_extra("serve", "serve"):
         from fastrnn.serve.server import Limits
     for name in ("max_wait_ms", "max_rate", "idle_seconds", "drain_seconds"):
@@ -180,10 +190,18 @@ async def _serve(layer: Any, limits: Limits, initial_state: Any, args: argparse.
     from fastrnn.serve.server import Server
 
     stop = asyncio.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:  # as of nohup
+            asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    about = {
+        "cell": type(layer).__name__,
+        "num_layers": layer.num_layers,
+        "hidden_size": layer.hidden_size,
+    }
     try:
-        server = Server(layer, limits, args.origin, initial_state=initial_state)
+        server = Server(
+            layer, limits, args.origin, args.metrics_host, about, initial_state=initial_state
+        )
     except ValueError as error:  # a bidirectional layer, or options that do not fit it
         raise CommandError(str(error), USAGE) from None
     try:

@@ -70,6 +70,9 @@ class StreamPool:
         """How many streams there is room for; doubled when one too many opens, if `grow`."""
         return self._pool.capacity
 
+    # Of one frame, and of what it gives.
+    input_shape = property(lambda self: (self._pool.stack.input_size,))
+    output_shape = property(lambda self: (self._pool.stack.output_size,))
     input_size = property(lambda self: self._pool.stack.input_size)
     output_size = property(lambda self: self._pool.stack.output_size)
     dtype = property(lambda self: self._pool.stack.dtype)
@@ -148,11 +151,8 @@ class StreamPool:
         BusyError
             If another thread is using one of them.
         """
-        result: Array
-        if wait:
-            result = in_turn(True, self._pool.step, ids, x, out)
-        else:  # called where it stands: kept in a variable, the method would be an object made anew
-            result = self._pool.step(ids, x, out)
+        pool = self._pool  # not its bound method, which would be an object made for the call
+        result: Array = in_turn(True, pool.step, ids, x, out) if wait else pool.step(ids, x, out)
         return result
 
     def run(

@@ -68,11 +68,8 @@ class Stream:
         BusyError
             If another thread is in a call.
         """
-        result: Array
-        if wait:
-            result = in_turn(True, self._stepper.step, x, out)
-        else:  # called where it stands: kept in a variable, the method would be an object made anew
-            result = self._stepper.step(x, out)
+        stepper = self._stepper  # not its bound method, which would be an object made for the call
+        result: Array = in_turn(True, stepper.step, x, out) if wait else stepper.step(x, out)
         return result
 
     def run(self, x: npt.ArrayLike, *, wait: bool = False) -> Array:

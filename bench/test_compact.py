@@ -1,4 +1,4 @@
-"""Weights of int8 and int16 beside float32, and beside torch's dynamic int8: the cells, and DeepBench.
+"""Weights of int8 and int16 beside float32 and torch's dynamic int8: the cells, and DeepBench.
 
 A row's ratio is its time over that of float32 in the same rounds.
 """

@@ -24,8 +24,8 @@ def info() -> dict[str, Any]:
     dict
         "version", "python", "numpy", "scipy", "platform", "cpu" (its name), "cores" (that this
         process may use), "engines" (per dtype, the one that "auto" takes first), "weight_dtypes"
-        (what the SIMD engine stores weights as), "isa" (of it: "chosen" and "available"), "blas" (name, version, and "threads", which its
-        library's environment variable sets).
+        (what the SIMD engine stores weights as), "isa" (of it: "chosen" and "available"),
+        "blas" (name, version, and "threads", which its library's environment variable sets).
     """
     import scipy
 

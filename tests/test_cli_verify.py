@@ -216,7 +216,11 @@ def test_what_compact_weights_change_is_reported(model, tmp_path, capsys):
     ("argv", "code", "message"),
     [
         (["--input", "x.npy"], 2, "--input is for the report of --weight-dtype"),
-        (["--weight-dtype", "int8", "--input", "x.npy"], 1, "shape (4, 2), expected (T, 5)"),
+        (
+            ["--weight-dtype", "int8", "--input", "x.npy"],
+            1,
+            "float32 of shape (4, 2), expected real numbers (T, 5)",
+        ),
         (["--weight-dtype", "int4"], 2, "invalid choice: 'int4'"),
     ],
 )

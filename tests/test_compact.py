@@ -312,7 +312,7 @@ def test_it_is_told():
     ("options", "match"),
     [
         ({"dtype": "float64"}, "weight_dtype='int8', but a layer of float64 has its weights in it"),
-        ({"engine": "blas"}, "weight_dtype='int8', but the blas engine multiplies floats only"),
+        ({"engine": "blas"}, "weight_dtype='int8', but only the SIMD engine multiplies integers"),
         ({"weight_dtype": "int4"}, "weight_dtype='int4', .*: weights of 4 bits need a model that"),
         ({"weight_dtype": "uint8"}, "weight_dtype='uint8', expected 'float32', 'int16', 'int8'"),
         ({"weight_dtype": "float16"}, "weight_dtype='float16', expected"),

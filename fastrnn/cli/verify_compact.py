@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrnn.cli.output import CommandError, say, say_table
-from fastrnn.cli.trace_input import read_array
+from fastrnn.cli.trace_input import opened
+from fastrnn.formats.arrays import View
 from fastrnn.layers import LAYERS
 from fastrnn.layers.compact import LARGEST
 from fastrnn.layers.statedict import StackWeights
@@ -66,18 +67,32 @@ def stack_errors(
     config = weights.config
     x = random_input(config)
     if args.input:
-        x = read_array(args.input)
-        if x.ndim not in (2, 3) or x.shape[-1] != config.input_size or not x.size:
-            raise CommandError(
-                f"{args.input}: shape {x.shape}, expected (T, {config.input_size}) or "
-                f"(T, B, {config.input_size})"
-            )
-        x = np.array(x if x.ndim == 3 else x[:, None], np.float32)
+        x = _read_rows(args.input, config.input_size)
         if not np.isfinite(x).all():
             raise CommandError(f"{args.input}: holds NaN or infinite values, expected finite ones")
     layer = LAYERS[config.cell].for_stack(weights, dtype=np.float32, engine="blas")
     layer.take(weights)
     return compact_errors(layer.state_dict(), config, args.weight_dtype, x, heads, torch)
+
+
+def _read_rows(path: str, input_size: int) -> Array:
+    """Return x (T, B, I), float32, of a file that holds it or (T, I)."""
+    with opened(path) as file:
+        view = file.view
+        fits = len(view.shape) in (2, 3) and view.shape[-1] == input_size and 0 not in view.shape
+        if not fits or np.dtype(view.dtype).kind not in "fiu":
+            raise CommandError(
+                f"{path}: {view.dtype} of shape {view.shape}, expected real numbers "
+                f"(T, {input_size}) or (T, B, {input_size})"
+            )
+        if len(view.shape) == 2:
+            return file.read(view)[:, None].astype(np.float32)
+        steps, rows, _ = view.shape
+        time, row, feature = view.strides
+        views = [
+            View(view.dtype, (steps, input_size), (time, feature), i * row) for i in range(rows)
+        ]
+        return np.stack([file.read(one) for one in views], axis=1).astype(np.float32)
 
 
 def random_input(config: StackConfig) -> Array:

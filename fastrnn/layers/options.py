@@ -129,7 +129,7 @@ def decide(what: str, options: Mapping[str, Any]) -> Computation:
         )
     if stored in LARGEST and engine != "simd":
         raise ValueError(
-            f"{what}: weight_dtype={stored!r}, but the {engine} engine multiplies floats only"
+            f"{what}: weight_dtype={stored!r}, but only the SIMD engine multiplies integers"
         )
     isa = choose_isa(isa) if engine == "simd" else None
     return Computation(dict(options), dtype, engine, isa, threads, stored or dtype.name)

@@ -18,6 +18,7 @@ OF_WEIGHTS = (
     "reset_before",
     "lengths",
     "batch_first",
+    "weight_dtype",
 )  # no model has them
 
 

@@ -12,7 +12,7 @@ from setuptools import Extension, setup
 # No contraction: the same line must give the same bits in every copy of it; FMAs are written out.
 FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-g0"]
 FLAGS += ["-Werror=implicit-function-declaration"]  # or a misspelt name shows at import only
-ISAS = ["generic", "avx2", "avx512"]
+ISAS = ["generic", "avx2", "avx512", "avx512vnni"]
 HEADERS = sorted(glob("kernels/*.h"))
 
 
@@ -32,6 +32,7 @@ setup(
         extension("core"),
         extension("stepper"),
         extension("pool", "slots.c"),
+        extension("product"),
         extension("blas", "gates.c"),
         extension("simd", "simd_dispatch.c", "cpu.c", "team.c", *(f"simd_{isa}.c" for isa in ISAS)),
     ],

@@ -51,6 +51,7 @@ TICK = 0.01  # seconds
 PROCESSES = 2  # of steady clients
 CHECKED = 10  # one connection in so many checks every answer
 KILL_SECONDS = 3.0
+READY_SECONDS = 100.0
 GROWTH_BYTES = 32 * 2**20  # of the server's memory, from a third of the time to the end
 TABLE = np.random.default_rng(0).standard_normal((4096, 128)).astype("<f4")
 ROWS = [row.tobytes() for row in TABLE]
@@ -80,7 +81,7 @@ class Server:
 
     def metrics(self) -> str:
         with socket.create_connection(("127.0.0.1", self.port)) as client:
-            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
             return b"".join(iter(lambda: client.recv(65536), b"")).decode()
 
     def stop(self) -> tuple[int, str, float]:
@@ -101,9 +102,11 @@ class Client:
         self.state: str | None = None
         self.latencies: list[float] = []
 
-    async def run(self) -> None:
+    async def run(self, ready: Any, go: asyncio.Future[Any]) -> None:
         async with connect(self.url, proxy=None, compression=None, open_timeout=60) as websocket:
             await websocket.recv()
+            ready.release()
+            await asyncio.shield(go)
             loop = asyncio.get_running_loop()
             due = loop.time() + random.random() * TICK
             with suppress(ConnectionClosed):
@@ -135,13 +138,15 @@ class Client:
                 self.differing += 1
 
 
-def steady_clients(url: str, path: str, numbers: range, results: Any) -> None:
-    """Run clients until the server drains; put what became of each."""
+def steady_clients(url: str, path: str, ready: Any, go: Any, numbers: range, results: Any) -> None:
+    """Run clients, once all are ready, until the server drains; put what became of each."""
 
     async def run() -> list[Client]:
         layer = fastrnn.load(path)
         clients = [Client(url, number, layer) for number in numbers]
-        done = await asyncio.gather(*(client.run() for client in clients), return_exceptions=True)
+        gone = asyncio.get_running_loop().run_in_executor(None, go.wait)
+        runs = (client.run(ready, gone) for client in clients)
+        done = await asyncio.gather(*runs, return_exceptions=True)
         for outcome in done:
             if isinstance(outcome, BaseException):
                 print(f"a steady client failed: {outcome!r}", file=sys.stderr)
@@ -165,12 +170,13 @@ def steady_clients(url: str, path: str, numbers: range, results: Any) -> None:
     )
 
 
-def doomed_clients(url: str, path: str) -> None:
+def doomed_clients(url: str, path: str, ready: Any, go: Any) -> None:
     """Ten clients that send frames in two pieces, so that a kill is in mid-frame."""
     port = int(url.split(":")[2].split("/")[0])
     frame = masked(ROWS[0])
     with suppress(OSError):  # the server drains
         clients = [open_websocket(port) for _ in range(10)]
+        ready.release()
         while True:
             for client in clients:
                 client.sendall(frame[:200])
@@ -180,17 +186,18 @@ def doomed_clients(url: str, path: str) -> None:
                 client.recv(65536)
 
 
-def slow_client(url: str, path: str) -> None:
+def slow_client(url: str, path: str, ready: Any, go: Any) -> None:
     """Send for ever, read never; begin anew when cut off."""
     port = int(url.split(":")[2].split("/")[0])
     while True:
         with suppress(OSError, AssertionError):
             client = open_websocket(port)
+            ready.release()
             while True:
                 client.sendall(masked(ROWS[0] * 50))
 
 
-def garbage(url: str, path: str) -> None:
+def garbage(url: str, path: str, ready: Any, go: Any) -> None:
     """Connections that break every rule, thirty a second."""
     port = int(url.split(":")[2].split("/")[0])
     rng = random.Random(0)
@@ -204,6 +211,7 @@ def garbage(url: str, path: str) -> None:
         b"\x82\x05hello",  # not masked
         struct.pack("!BBQ", 0x82, 0xFF, 2**62),
     ]
+    ready.release()
     while True:
         time.sleep(1 / 30)
         with suppress(OSError, AssertionError):
@@ -253,10 +261,11 @@ def load(path: Path, args: argparse.Namespace) -> dict[str, Any]:
     server = Server(path, args.drain_seconds)
     context = multiprocessing.get_context("spawn")
     results: Any = context.Queue()
+    ready, go = context.Semaphore(0), context.Event()
 
     def start(target: Any, *arguments: Any) -> Any:
         process = context.Process(
-            target=target, args=(server.url, str(path), *arguments), daemon=True
+            target=target, args=(server.url, str(path), ready, go, *arguments), daemon=True
         )
         process.start()
         return process
@@ -265,6 +274,10 @@ def load(path: Path, args: argparse.Namespace) -> dict[str, Any]:
     steady = [start(steady_clients, range(begin, end), results) for begin, end in pairwise(edges)]
     others = [start(target) for target in (slow_client, slow_client, garbage)]
     doomed = start(doomed_clients)
+    for _ in range(args.connections + len(others) + 1):
+        if not ready.acquire(timeout=READY_SECONDS):
+            raise RuntimeError(f"not all clients were ready within {READY_SECONDS} s")
+    go.set()
     begin, cpu, resident, kills = time.perf_counter(), server.cpu_seconds(), [], 0
     while time.perf_counter() < begin + args.seconds:
         time.sleep(min(KILL_SECONDS, args.seconds / 3))

@@ -10,32 +10,27 @@ import fastrnn
 FRAME, CONTEXT, RATE = 512, 64, 16000  # samples; the model sees the end of the frame before, too
 
 
-def probabilities(samples, stream):
-    """Yield the probability of speech in each frame of 32 ms of samples, float32 from -1 to 1."""
+def segments(samples, stream):
+    """Yield (start, end) of speech: from above 0.5 until below 0.35 for 100 ms, 250 ms at least."""
     padded = np.pad(samples, (CONTEXT, -len(samples) % FRAME))
-    for start in range(0, len(samples), FRAME):
-        yield stream.step(padded[start : start + CONTEXT + FRAME])[0]
-
-
-def segments(probabilities, length):
-    """Yield (start, end) in samples: over 0.5 until 100 ms below 0.35, if longer than 250 ms."""
     start = quiet = None
-    for i, p in enumerate(probabilities):
-        if p >= 0.5:
-            start, quiet = i if start is None else start, None
-        elif start is not None and p < 0.35:
-            quiet = i if quiet is None else quiet
-            if (i - quiet) * FRAME >= 0.1 * RATE:
-                if (quiet - start) * FRAME > 0.25 * RATE:
-                    yield max(start * FRAME - 480, 0), quiet * FRAME + 480
+    for at in range(0, len(samples), FRAME):
+        (probability,) = stream.step(padded[at : at + CONTEXT + FRAME])
+        if probability >= 0.5:
+            start, quiet = at if start is None else start, None
+        elif start is not None and probability < 0.35:
+            quiet = at if quiet is None else quiet
+            if at - quiet >= 0.1 * RATE:
+                if quiet - start > 0.25 * RATE:
+                    yield max(start - 480, 0), quiet + 480
                 start = quiet = None
-    if start is not None and length - start * FRAME > 0.25 * RATE:
-        yield max(start * FRAME - 480, 0), length
+    if start is not None and len(samples) - start > 0.25 * RATE:
+        yield max(start - 480, 0), len(samples)
 
 
 if __name__ == "__main__":
     with wave.open(sys.argv[1]) as file:
         samples = np.frombuffer(file.readframes(file.getnframes()), "<i2") / np.float32(32768)
     stream = fastrnn.load_model(sys.argv[2], fixed={"sr": RATE}).stream()
-    for start, end in segments(probabilities(samples, stream), len(samples)):
+    for start, end in segments(samples, stream):
         print(f"{start / RATE:.2f} to {end / RATE:.2f} s")

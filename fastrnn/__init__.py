@@ -11,6 +11,8 @@
 Shapes, state-dict keys and defaults are torch's wherever torch has one.
 """
 
+from typing import TYPE_CHECKING
+
 try:
     import fastrnn._kernels.core  # noqa: F401
 except ModuleNotFoundError as error:
@@ -21,28 +23,45 @@ except ModuleNotFoundError as error:
         "the installed package, or install it in place with: pip install -e ."
     ) from None
 
-from fastrnn.errors import FormatError, PoolFullError, StateError
+from fastrnn.errors import BusyError, FormatError, PoolFullError, StateError
 from fastrnn.formats import read
 from fastrnn.layers import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
-from fastrnn.loading import load
+from fastrnn.loading import load, load_model
 from fastrnn.machine import info
+from fastrnn.models import Model
 from fastrnn.streams import Stream, StreamPool
 from fastrnn.version import __version__
+
+if TYPE_CHECKING:
+    from fastrnn.models.export import export
+else:
+
+    def __getattr__(name: str) -> object:
+        if name == "export":  # nobody who runs models needs it
+            from fastrnn.models.export import export
+
+            return export
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "BusyError",
     "FormatError",
     "GRUCell",
     "LSTMCell",
+    "Model",
     "PoolFullError",
     "RNNCell",
     "StateError",
     "Stream",
     "StreamPool",
     "__version__",
+    "export",
     "info",
     "load",
+    "load_model",
     "read",
 ]

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 
+class BusyError(RuntimeError):
+    """A stream that is in use elsewhere: by another thread, or by as many calls as it may have.
+
+    Nothing was changed. Services answer it with a 409; `wait=True` waits for its turn instead.
+    """
+
+
 class FormatError(ValueError):
     """A file that cannot be read as weights: damaged, hostile, or not a weights file at all.
 

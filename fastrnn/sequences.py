@@ -27,26 +27,31 @@ def state_pair(value: Any, what: str, names: str) -> tuple[Any, Any]:
     return value[0], value[1]
 
 
+def state_parts(value: Any, has_cell_state: bool, what: str) -> tuple[Any, Any]:
+    """Return `value`, a state, as (h, c): LSTM's pair, or h and None; ValueError if it is none."""
+    return state_pair(value, what, "(h, c)") if has_cell_state else (value, None)
+
+
 def row_order(
-    lengths: npt.ArrayLike, steps: int, batch: int, what: str, least: int = 1
-) -> tuple[Array, npt.NDArray[np.intp]]:
+    lengths: npt.ArrayLike, steps: int, batch: int, what: str
+) -> tuple[Array, npt.NDArray[np.intp] | None]:
     """Order rows so that those alive at any step come first, as torch's PackedSequence does.
 
     Parameters
     ----------
-    lengths : int array (B,), each `least` to T
+    lengths : int array (B,), each 0 to T
 
     Returns
     -------
     order : int array (B,)
         Rows, longest first.
-    rows : intp array (T,)
-        How many rows are alive at each step.
+    rows : intp array (T,) or None
+        How many rows are alive at each step. None if there are no rows, whatever T is.
 
     Raises
     ------
     ValueError
-        For lengths of another shape or outside `least` to T.
+        For lengths of another shape or outside 0 to T.
     TypeError
         For lengths that are not integers.
     """
@@ -58,11 +63,13 @@ def row_order(
         raise ValueError(f"{what}: lengths is {array.shape}, expected one for each row ({batch},)")
     if array.dtype.kind not in "iu" and batch:
         raise TypeError(f"{what}: lengths has dtype {array.dtype}, expected integers")
-    bad = np.flatnonzero((array < least) | (array > steps))
+    bad = np.flatnonzero((array < 0) | (array > steps))
     if bad.size:
         raise ValueError(
-            f"{what}: lengths[{bad[0]}] is {array[bad[0]]}, expected {least} to {steps} steps"
+            f"{what}: lengths[{bad[0]}] is {array[bad[0]]}, expected 0 to {steps} steps"
         )
     order = np.argsort(-array.astype(np.int64), kind="stable")
+    if not batch:
+        return order, None
     rows = batch - np.searchsorted(np.sort(array), np.arange(steps), side="right")
     return order, rows.astype(np.intp)

@@ -4,8 +4,10 @@ From the top, each floor knowing only the ones below:
 
     stepper.pyx         the state of one batch of streams, and its step
     pool.pyx            the states of many streams that come and go; slots.c .h keeps them
+    product.pyx         a linear layer on the SIMD engine's tiles
     core.pyx            boundary: checks arrays, packs and runs a stack
     arrays.pxd claim.h  what these check: arrays; one user at a time
+    signals.h .pxd      Python's signal handlers during a long run
     stack.h   .pxd      a stack of layers and directions, and a run through it
     engine.h  .pxd      the seam: what an engine is, and how one layer is run
     fpmode.h            denormals flushed around a run, the caller's mode restored
@@ -18,9 +20,10 @@ From the top, each floor knowing only the ones below:
     simd_dispatch.c     the table of instruction sets; cpu.c asks the CPU
     simd_<isa>.c        one stub per instruction set around simd_body.h
     run.h  layer.h      a run over a sequence; a packed layer
+    product.h           a linear layer
     cells.h             gates and state of each cell
     tile.h  pack.h      the matrix product, and the layout it reads
     activation.h        sigmoid and tanh
     vector_<isa>.h      the few vector operations of one instruction set
-    team.c  .h          threads for one run, and their barrier
+    team.c  .h          threads for one run, and who does which blocks
 """

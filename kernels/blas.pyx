@@ -22,7 +22,8 @@ This module is imported only when the engine is used: it is what loads SciPy.
 
 from cpython.pycapsule cimport PyCapsule_New
 from engine cimport (
-    FR_ENGINE_CAPSULE, FR_FLOAT32, FR_GRU, FR_LSTM, FR_RNN, fr_engine, fr_layer, fr_params, fr_run,
+    FR_ENGINE_CAPSULE, FR_FLOAT32, FR_GRU, FR_LSTM, FR_RNN, fr_ended, fr_ends, fr_engine, fr_layer,
+    fr_params, fr_run, fr_watch,
 )
 from libc.limits cimport INT_MAX
 from libc.stdlib cimport free, malloc
@@ -49,6 +50,15 @@ ctypedef fused real:
 # Pre-activations of one chunk of steps: still in L2 when the recurrence reads them.
 cdef enum:
     CHUNK_BYTES = 1 << 18
+
+# Multiply-adds of one product, 10 to 50 ms, and the rows below which BLAS is slower.
+cdef enum:
+    PIECE_WORK = 1 << 29
+    LEAST_PIECE = 256
+
+# A unit's gates take as long as so many multiply-adds of a product.
+cdef enum:
+    GATE_WORK = 256
 
 
 ctypedef struct blas_layer:
@@ -85,8 +95,8 @@ cdef void destroy(fr_layer *base) noexcept nogil:
     free(base)
 
 
-cdef void add_product(real *out, size_t out_stride, const real *a, size_t rows, size_t k,
-                      const real *w, size_t n) noexcept nogil:
+cdef void add_piece(real *out, size_t out_stride, const real *a, size_t rows, size_t k,
+                    const real *w, size_t n) noexcept nogil:
     """out[rows, n] += a[rows, k] @ w[n, k].T, all row-major, rows of `out` out_stride apart.
 
     BLAS is column-major: it sees out' += (w')' a'.
@@ -110,6 +120,19 @@ cdef void add_product(real *out, size_t out_stride, const real *a, size_t rows, 
                   &one, out, &stride)
 
 
+cdef void add_product(real *out, size_t out_stride, const real *a, size_t rows, size_t k,
+                      const real *w, size_t n, fr_watch *watch) noexcept nogil:
+    """out[rows, n] += a[rows, k] @ w[n, k].T in pieces of rows, between which a run may end."""
+    cdef size_t piece = PIECE_WORK // (k * n), done = 0, now
+    if piece < LEAST_PIECE:
+        piece = LEAST_PIECE
+    while done < rows and not fr_ended(watch):
+        now = piece if piece < rows - done else rows - done
+        add_piece(out + done * out_stride, out_stride, a + done * k, now, k, w, n)
+        fr_ends(watch, now * k * n)
+        done += now
+
+
 cdef void fill_rows(real *out, size_t rows, size_t width, const real *row) noexcept nogil:
     """Every row of out (rows, width) becomes `row`."""
     cdef size_t m
@@ -118,62 +141,73 @@ cdef void fill_rows(real *out, size_t rows, size_t width, const real *row) noexc
 
 
 cdef void step_lstm(const blas_layer *layer, real *gates, size_t rows, real *h, real *c,
-                    real *hidden_out) noexcept nogil:
+                    real *hidden_out, fr_watch *watch) noexcept nogil:
     """gates (B, 4H), h (B, P), c (B, H), hidden_out (B, H): o*tanh(c) before its projection."""
     cdef size_t m, H = layer.params.hidden_size, P = layer.state
     cdef real *out = hidden_out if layer.params.proj_size else h
-    add_product(gates, 4 * H, h, rows, P, <const real *> layer.params.w_hh, 4 * H)
+    add_product(gates, 4 * H, h, rows, P, <const real *> layer.params.w_hh, 4 * H, watch)
     for m in range(rows):
         if real is float:
             fr_gates_lstm_f32(H, gates + m * 4 * H, c + m * H, out + m * H)
         else:
             fr_gates_lstm_f64(H, gates + m * 4 * H, c + m * H, out + m * H)
+        if fr_ends(watch, H * GATE_WORK):
+            return
     if layer.params.proj_size:
         memset(h, 0, rows * P * sizeof(real))
-        add_product(h, P, hidden_out, rows, H, <const real *> layer.params.w_hr, P)
+        add_product(h, P, hidden_out, rows, H, <const real *> layer.params.w_hr, P, watch)
 
 
 cdef void step_gru(const blas_layer *layer, real *gates, size_t rows, real *h,
-                   real *recurrent) noexcept nogil:
+                   real *recurrent, fr_watch *watch) noexcept nogil:
     """gates (B, 3H), h (B, H), recurrent (B, 3H): b_h + h W_hh'."""
     cdef size_t m, H = layer.params.hidden_size
     fill_rows(recurrent, rows, 3 * H, <const real *> layer.recurrent_bias)
-    add_product(recurrent, 3 * H, h, rows, H, <const real *> layer.params.w_hh, 3 * H)
+    add_product(recurrent, 3 * H, h, rows, H, <const real *> layer.params.w_hh, 3 * H, watch)
     for m in range(rows):
         if real is float:
             fr_gates_gru_f32(H, gates + m * 3 * H, recurrent + m * 3 * H, h + m * H)
         else:
             fr_gates_gru_f64(H, gates + m * 3 * H, recurrent + m * 3 * H, h + m * H)
+        if fr_ends(watch, H * GATE_WORK):
+            return
 
 
 cdef void step_gru_reset_before(const blas_layer *layer, real *gates, size_t rows, real *h,
-                                real *reset_h) noexcept nogil:
+                                real *reset_h, fr_watch *watch) noexcept nogil:
     """gates (B, 3H), h (B, H), reset_h (B, H): r*h."""
     cdef size_t m, H = layer.params.hidden_size
     cdef const real *w_hh = <const real *> layer.params.w_hh
-    add_product(gates, 3 * H, h, rows, H, w_hh, 2 * H)
+    add_product(gates, 3 * H, h, rows, H, w_hh, 2 * H, watch)
     for m in range(rows):
         if real is float:
             fr_gates_gru_reset_f32(H, gates + m * 3 * H, h + m * H, reset_h + m * H)
         else:
             fr_gates_gru_reset_f64(H, gates + m * 3 * H, h + m * H, reset_h + m * H)
-    add_product(gates + 2 * H, 3 * H, reset_h, rows, H, w_hh + 2 * H * H, H)
+        if fr_ends(watch, H * GATE_WORK):
+            return
+    add_product(gates + 2 * H, 3 * H, reset_h, rows, H, w_hh + 2 * H * H, H, watch)
     for m in range(rows):
         if real is float:
             fr_gates_gru_update_f32(H, gates + m * 3 * H, h + m * H)
         else:
             fr_gates_gru_update_f64(H, gates + m * 3 * H, h + m * H)
+        if fr_ends(watch, H * GATE_WORK):
+            return
 
 
-cdef void step_rnn(const blas_layer *layer, real *gates, size_t rows, real *h) noexcept nogil:
+cdef void step_rnn(const blas_layer *layer, real *gates, size_t rows, real *h,
+                   fr_watch *watch) noexcept nogil:
     """gates (B, H), h (B, H)."""
     cdef size_t m, H = layer.params.hidden_size
-    add_product(gates, H, h, rows, H, <const real *> layer.params.w_hh, H)
+    add_product(gates, H, h, rows, H, <const real *> layer.params.w_hh, H, watch)
     for m in range(rows):
         if real is float:
             fr_gates_rnn_f32(H, layer.params.relu, gates + m * H, h + m * H)
         else:
             fr_gates_rnn_f64(H, layer.params.relu, gates + m * H, h + m * H)
+        if fr_ends(watch, H * GATE_WORK):
+            return
 
 
 cdef void run_steps(const blas_layer *layer, const fr_run *run, const real *x,
@@ -195,24 +229,27 @@ cdef void run_steps(const blas_layer *layer, const fr_run *run, const real *x,
         gates = projected if run.gates == NULL else <real *> run.gates + first * B * G
         if rows > 0:
             fill_rows(gates, rows, G, <const real *> layer.bias)
-            add_product(gates, G, x + first * B * I, rows, I, <const real *> layer.params.w_ih, G)
+            add_product(gates, G, x + first * B * I, rows, I, <const real *> layer.params.w_ih, G,
+                        run.watch)
         for k in range(n):
             t = first + (n - 1 - k if run.reverse else k)
             rows = B if run.rows == NULL else <size_t> run.rows[t]
             if rows == 0:
                 continue
             if layer.params.cell == FR_LSTM:
-                step_lstm(layer, gates + (t - first) * B * G, rows, h, c, spare)
+                step_lstm(layer, gates + (t - first) * B * G, rows, h, c, spare, run.watch)
             elif layer.params.cell == FR_RNN:
-                step_rnn(layer, gates + (t - first) * B * G, rows, h)
+                step_rnn(layer, gates + (t - first) * B * G, rows, h, run.watch)
             elif layer.params.reset_after:
-                step_gru(layer, gates + (t - first) * B * G, rows, h, spare)
+                step_gru(layer, gates + (t - first) * B * G, rows, h, spare, run.watch)
             else:
-                step_gru_reset_before(layer, gates + (t - first) * B * G, rows, h, spare)
+                step_gru_reset_before(layer, gates + (t - first) * B * G, rows, h, spare, run.watch)
             if run.y != NULL:
                 y = <real *> run.y + t * B * run.y_stride
                 for m in range(rows):
                     memcpy(y + m * run.y_stride, h + m * P, P * sizeof(real))
+            if fr_ended(run.watch):
+                return
         done += n
 
 

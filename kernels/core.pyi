@@ -6,12 +6,18 @@ import numpy.typing as npt
 from typing_extensions import Self
 
 CELLS: dict[str, int]
+WEIGHTS: dict[np.dtype[Any], tuple[np.dtype[Any], int]]
+PARAMETERS: tuple[str, ...]
 
 def as_array(value: Any, dtype: Any, what: str) -> npt.NDArray[Any]: ...
+def as_state(
+    value: Any, dtype: Any, shape: tuple[int, int, int], what: str
+) -> npt.NDArray[Any]: ...
 
 @final
 class Stack:
     dtype: np.dtype[Any]
+    weight_dtype: np.dtype[Any]
     @property
     def num_layers(self) -> int: ...
     @property
@@ -39,6 +45,7 @@ class Stack:
         relu: bool = False,
         threads: int = 1,
     ) -> Self: ...
+    def unpack(self, index: int) -> tuple[npt.NDArray[Any] | None, ...]: ...
     def run(
         self,
         x: npt.NDArray[Any],

@@ -13,12 +13,13 @@ cimport cython
 cimport numpy as np
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from engine cimport (
-    FR_ENGINE_CAPSULE, FR_FLOAT32, FR_FLOAT64, FR_GRU, FR_LSTM, FR_RNN, fr_engine, fr_layer,
-    fr_params, fr_run,
+    FR_ENGINE_CAPSULE, FR_FLOAT32, FR_FLOAT64, FR_GRU, FR_INT8, FR_INT16, FR_LSTM, FR_REAL, FR_RNN,
+    fr_engine, fr_layer, fr_params, fr_run,
 )
 from libc.limits cimport INT_MAX
 from libc.stdlib cimport free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
+from signals cimport fr_signals, fr_watch_signals, is_watched, raised
 from stack cimport (
     FR_STACK_CAPSULE, fr_aligned_alloc, fr_stack, fr_stack_run, fr_stack_scratch_bytes,
 )
@@ -28,6 +29,15 @@ import numpy as np
 np.import_array()
 
 CELLS = {"LSTM": FR_LSTM, "GRU": FR_GRU, "RNN": FR_RNN}
+# By the dtype of the arrays: what is computed in, and how the engine is given weights.
+WEIGHTS = {
+    np.dtype(np.float32): (np.dtype(np.float32), FR_REAL),
+    np.dtype(np.float64): (np.dtype(np.float64), FR_REAL),
+    np.dtype(np.int8): (np.dtype(np.float32), FR_INT8),
+    np.dtype(np.int16): (np.dtype(np.float32), FR_INT16),
+}
+# Of a layer and direction, in the order that Stack takes them.
+PARAMETERS = ("w_ih", "w_hh", "b_ih", "b_hh", "w_hr", "scale_ih", "scale_hh", "scale_hr")
 
 
 def as_array(value, dtype, str what):
@@ -53,6 +63,30 @@ def as_array(value, dtype, str what):
     return np.require(array, dtype, ("C", "A"))
 
 
+def as_state(value, dtype, tuple shape, str what):
+    """`value` as a C-contiguous array (L, B, W) of `dtype`: one state for each row, or for all.
+
+    Takes (L, B, W), and (L, W) or (L, 1, W), which stand for every row.
+
+    Raises
+    ------
+    TypeError
+        As as_array.
+    ValueError
+        For another shape.
+    """
+    array = as_array(value, dtype, what)
+    layers, _, width = shape
+    if array.shape == (layers, width):
+        array = array[:, None]
+    if array.shape == (layers, 1, width):
+        array = np.ascontiguousarray(np.broadcast_to(array, shape))
+    if array.shape != shape:
+        raise ValueError(f"{what} is {array.shape}, expected {shape}, or {(layers, width)} for "
+                         "every row")
+    return array
+
+
 cdef void *data(object array, object dtype, tuple shape, str what, bint write=False) except NULL:
     """The buffer of `array`, which must be just what the kernels read (or write)."""
     if not isinstance(array, np.ndarray):
@@ -75,10 +109,12 @@ cdef class Stack:
     engine : PyCapsule
         The engine that packs and runs, such as `fastrnn._kernels.blas.ENGINE`.
     cell : {"LSTM", "GRU", "RNN"}
-    weights : sequence of L*D tuples (w_ih, w_hh, b_ih, b_hh, w_hr)
+    weights : sequence of L*D tuples (w_ih, w_hh, b_ih, b_hh, w_hr, scale_ih, scale_hh, scale_hr)
         In the order layer 0 forward, layer 0 reverse, layer 1 forward...; C-contiguous arrays of
         one dtype, float32 or float64: (G*H, I or D*P), (G*H, P), (G*H,), (G*H,), (P, H). The
-        biases may be None (zeros), w_hr is None without projection. They are copied.
+        biases may be None (zeros), w_hr is None without projection. The w may also be int8, of at
+        most 127 in magnitude, or int16, of at most 4095: then the rest is float32, and the scales
+        (G*H,), (G*H,), (P,), otherwise None, are what a row is multiplied by. All are copied.
     bidirectional : bool
     reset_after : bool
         GRU: reset gate after the product (torch) or before it.
@@ -89,7 +125,10 @@ cdef class Stack:
     """
 
     cdef fr_stack stack
-    cdef readonly object dtype
+    cdef readonly object dtype          # computed in
+    cdef readonly object weight_dtype   # of the matrices
+    cdef size_t gates
+    cdef bint has_projection
 
     def __cinit__(self, engine, str cell, weights, *, bint bidirectional=False,
                   bint reset_after=True, bint relu=False, size_t threads=1):
@@ -98,10 +137,13 @@ cdef class Stack:
         cdef size_t gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[cell]
         cdef fr_stack *s = &self.stack
         cdef fr_params params
-        w_ih, w_hh, _, _, w_hr = weights[0]
-        self.dtype = w_ih.dtype
-        if self.dtype not in (np.float32, np.float64):
-            raise TypeError(f"weights are {self.dtype}, expected float32 or float64")
+        w_ih, w_hh, _, _, w_hr = weights[0][:5]
+        self.weight_dtype = stored = w_ih.dtype
+        if stored not in WEIGHTS:
+            raise TypeError(f"weights are {stored}, expected float32, float64, int8 or int16")
+        self.dtype, params.weights = WEIGHTS[stored]
+        self.gates = gates
+        self.has_projection = w_hr is not None
         s.item = self.dtype.itemsize
         s.directions = 2 if bidirectional else 1
         s.num_layers = len(weights) // s.directions
@@ -126,19 +168,66 @@ cdef class Stack:
             raise MemoryError
         memset(s.layers, 0, len(weights) * sizeof(fr_layer *))
         for index in range(s.num_layers * s.directions):
-            w_ih, w_hh, b_ih, b_hh, w_hr = weights[index]
-            width = s.input_size if index < s.directions else s.directions * s.output_size
-            params.input_size = width
-            params.w_ih = data(w_ih, self.dtype, (s.gate_width, width), "w_ih")
-            params.w_hh = data(w_hh, self.dtype, (s.gate_width, s.output_size), "w_hh")
-            params.b_ih = NULL if b_ih is None else data(b_ih, self.dtype, (s.gate_width,), "b_ih")
-            params.b_hh = NULL if b_hh is None else data(b_hh, self.dtype, (s.gate_width,), "b_hh")
-            params.w_hr = NULL if params.proj_size == 0 else data(
-                w_hr, self.dtype, (s.output_size, s.hidden_size), "w_hr")
+            self.point_to(&params, index, weights[index])
             s.layers[index] = engine_.pack(&params)
             if s.layers[index] == NULL:
-                raise MemoryError(f"cannot pack {self.dtype} weights {w_ih.shape}, {w_hh.shape}: "
-                                  f"no memory, or not for engine {engine_.name.decode()!r}")
+                raise MemoryError(f"cannot pack {stored} weights {weights[index][0].shape}, "
+                                  f"{weights[index][1].shape}: no memory, or not for engine "
+                                  f"{engine_.name.decode()!r}")
+            s.weights += s.layers[index].packed_bytes // stored.itemsize
+
+    cdef object point_to(self, fr_params *params, size_t index, tuple arrays, bint write=False):
+        """Check the arrays of a layer and direction, and let `params` point to them."""
+        cdef const fr_stack *s = &self.stack
+        w_ih, w_hh, b_ih, b_hh, w_hr = arrays[:5]
+        stored, real = self.weight_dtype, self.dtype
+        width = s.input_size if index < s.directions else s.directions * s.output_size
+        rows = (s.gate_width,)
+        params.input_size = width
+        params.w_ih = data(w_ih, stored, (s.gate_width, width), "w_ih", write)
+        params.w_hh = data(w_hh, stored, (s.gate_width, s.output_size), "w_hh", write)
+        params.b_ih = NULL if b_ih is None else data(b_ih, real, rows, "b_ih", write)
+        params.b_hh = NULL if b_hh is None else data(b_hh, real, rows, "b_hh", write)
+        params.w_hr = NULL
+        if self.has_projection:
+            params.w_hr = data(w_hr, stored, (s.output_size, s.hidden_size), "w_hr", write)
+        params.scale_ih = params.scale_hh = params.scale_hr = NULL
+        if params.weights != FR_REAL:
+            scale_ih, scale_hh, scale_hr = arrays[5:]
+            params.scale_ih = <const float *> data(scale_ih, real, rows, "scale_ih", write)
+            params.scale_hh = <const float *> data(scale_hh, real, rows, "scale_hh", write)
+            if self.has_projection:
+                params.scale_hr = <const float *> data(
+                    scale_hr, real, (s.output_size,), "scale_hr", write)
+        return None
+
+    def unpack(self, size_t index):
+        """Return what was packed for a layer and direction, as the constructor takes it.
+
+        Biases that were None are zeros. For the SIMD engine.
+        """
+        cdef const fr_stack *s = &self.stack
+        cdef fr_layer *layer
+        cdef fr_params params
+        if index >= s.num_layers * s.directions:
+            raise IndexError(f"layer {index} of {s.num_layers * s.directions}")
+        layer = s.layers[index]
+        if layer.unpack == NULL:
+            raise ValueError("the BLAS engine does not unpack")
+        width = s.input_size if index < s.directions else s.directions * s.output_size
+        shapes = [(s.gate_width, width), (s.gate_width, s.output_size), s.gate_width, s.gate_width,
+                  (s.output_size, s.hidden_size), s.gate_width, s.gate_width, s.output_size]
+        params.weights = WEIGHTS[self.weight_dtype][1]
+        compact = params.weights != FR_REAL
+        arrays = tuple(
+            None if name.endswith("hr") and not self.has_projection
+            or name.startswith("scale") and not compact
+            else np.empty(shape, self.weight_dtype if name.startswith("w") else self.dtype)
+            for name, shape in zip(PARAMETERS, shapes)
+        )
+        self.point_to(&params, index, arrays, write=True)
+        layer.unpack(layer, &params)
+        return arrays
 
     def __dealloc__(self):
         cdef fr_layer *layer
@@ -201,8 +290,14 @@ cdef class Stack:
             Rows [0, rows[t]) live at step t.
         gates : (D, T, B, G*H), out, optional
             Activated gates in torch's order. One-layer stacks of the BLAS engine only.
+
+        Raises
+        ------
+        What a signal's handler raises during a long run in the main thread: h and c are then as
+        they were, y and gates are not.
         """
         cdef fr_run run
+        cdef fr_signals signals
         cdef const fr_stack *s = &self.stack
         cdef size_t states = s.num_layers * s.directions
         if not isinstance(x, np.ndarray) or x.ndim != 3:
@@ -233,6 +328,14 @@ cdef class Stack:
         run.scratch = fr_aligned_alloc(fr_stack_scratch_bytes(s, T, B))
         if run.scratch == NULL:
             raise MemoryError(f"no memory for {T} steps of {B} rows")
+        if is_watched(s, T, B):
+            run.watch = fr_watch_signals(&signals)
+            before = [state.copy() for state in (h, c) if state is not None]
         with nogil:
             fr_stack_run(s, &run)
             free(run.scratch)
+        if run.watch != NULL and run.watch.ended:
+            memcpy(run.h, np.PyArray_DATA(before[0]), np.PyArray_NBYTES(before[0]))
+            if run.c != NULL:
+                memcpy(run.c, np.PyArray_DATA(before[1]), np.PyArray_NBYTES(before[1]))
+            raised()

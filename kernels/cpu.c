@@ -23,9 +23,12 @@ int fr_cpu_has_avx512(void)
         && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
 }
 
+int fr_cpu_has_avx512vnni(void) { return fr_cpu_has_avx512() && __builtin_cpu_supports("avx512vnni"); }
+
 #else
 
 int fr_cpu_has_avx2(void) { return 0; }
 int fr_cpu_has_avx512(void) { return 0; }
+int fr_cpu_has_avx512vnni(void) { return 0; }
 
 #endif

@@ -8,9 +8,14 @@ cdef extern from "engine.h":
     ctypedef enum fr_dtype:
         FR_FLOAT32
         FR_FLOAT64
+    ctypedef enum fr_weights:
+        FR_REAL
+        FR_INT8
+        FR_INT16
     ctypedef struct fr_params:
         fr_cell cell
         fr_dtype dtype
+        fr_weights weights
         int reset_after
         int relu
         size_t input_size
@@ -22,6 +27,13 @@ cdef extern from "engine.h":
         const void *b_ih
         const void *b_hh
         const void *w_hr
+        const float *scale_ih
+        const float *scale_hh
+        const float *scale_hr
+    ctypedef struct fr_watch:
+        bint ended
+    bint fr_ended(const fr_watch *) noexcept nogil
+    bint fr_ends(fr_watch *, size_t) noexcept nogil
     ctypedef struct fr_run:
         size_t steps
         size_t batch
@@ -37,12 +49,28 @@ cdef extern from "engine.h":
         size_t c_at
         void *gates
         void *scratch
+        fr_watch *watch
     ctypedef struct fr_layer:
         size_t (*scratch_bytes)(const fr_layer *, size_t, size_t) noexcept nogil
         void (*run)(const fr_layer *, const fr_run *) noexcept nogil
         void (*destroy)(fr_layer *) noexcept nogil
+        void (*unpack)(const fr_layer *, const fr_params *) noexcept nogil
+        size_t packed_bytes
+    ctypedef struct fr_product_params:
+        size_t depth
+        size_t units
+        size_t threads
+        fr_weights weights
+        const void *w
+        const float *scale
+        const float *bias
+    ctypedef struct fr_product:
+        size_t (*scratch_bytes)(const fr_product *, size_t) noexcept nogil
+        void (*run)(const fr_product *, const float *, size_t, size_t, float *, void *) noexcept nogil
+        void (*destroy)(fr_product *) noexcept nogil
         size_t packed_bytes
     ctypedef struct fr_engine:
         const char *name
         fr_layer *(*pack)(const fr_params *) noexcept nogil
+        fr_product *(*pack_product)(const fr_product_params *) noexcept nogil
     const char *FR_ENGINE_CAPSULE

@@ -12,8 +12,9 @@ cimport numpy as np
 from arrays cimport is_matrix, is_plain, refuse_out, typenum_of, unidirectional
 from engine cimport fr_run
 from libc.stdint cimport int64_t, uintptr_t
-from libc.stdlib cimport free
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
+from signals cimport fr_signals, fr_watch_signals, is_watched, raised
 from stack cimport (
     fr_aligned_alloc, fr_stack, fr_stack_run, fr_stack_scratch_bytes, fr_stack_state_reals,
 )
@@ -22,7 +23,8 @@ import operator
 
 import numpy as np
 
-from fastrnn._kernels.core import as_array
+from fastrnn._kernels.core import as_array, as_state
+from fastrnn.errors import BusyError
 
 np.import_array()
 
@@ -43,7 +45,7 @@ cdef extern from "slots.h" nogil:
         FR_POOL_CLOSED
         FR_POOL_BUSY
         FR_POOL_TWICE
-    fr_pool *fr_pool_new(const fr_stack *, size_t, bint)
+    fr_pool *fr_pool_new(const fr_stack *, size_t, bint, const void *)
     void fr_pool_free(fr_pool *)
     size_t fr_pool_capacity(fr_pool *)
     size_t fr_pool_open_count(fr_pool *)
@@ -54,6 +56,7 @@ cdef extern from "slots.h" nogil:
     void fr_pool_leave(fr_workspace *)
     fr_pool_result fr_pool_claim(fr_pool *, fr_workspace *, size_t, size_t *)
     void fr_pool_release(fr_workspace *, size_t)
+    void fr_pool_reset(fr_pool *, fr_workspace *, size_t)
 
 
 cdef enum:
@@ -65,7 +68,7 @@ cdef class Pool:
     """States of streams through a unidirectional stack.
 
     Any number of threads may use it at once, for different streams; a call that meets another on
-    one of its streams raises RuntimeError, and has then changed nothing.
+    one of its streams raises BusyError, and has then changed nothing.
 
     Parameters
     ----------
@@ -76,6 +79,9 @@ cdef class Pool:
         Streams that there is room for, 1 to 2**31 - 1.
     grow : bool
         Whether opening one more than that doubles the room.
+    initial : pair (h, c), optional
+        Where streams begin and what `reset` goes back to: h (L, P) and c (L, H), None unless LSTM.
+        None: zeros.
     """
 
     cdef readonly object stack
@@ -86,14 +92,25 @@ cdef class Pool:
     cdef str name
     cdef int typenum
 
-    def __cinit__(self, stack, str name not None, Py_ssize_t capacity, bint grow):
+    def __cinit__(self, stack, str name not None, Py_ssize_t capacity, bint grow,
+                  initial=None):
         self.s = unidirectional(stack, name)
         self.stack = stack
         self.dtype = stack.dtype
         self.name = name
         self.grow = grow
         self.typenum = typenum_of(self.s)
-        self.pool = fr_pool_new(self.s, capacity, grow)
+        if initial is not None:  # (L, 1, P + H), as states are
+            h, c = initial
+            what = f"{name}: initial_state"
+            h = as_state(h, self.dtype, self.state_shape(1, "h"),
+                         f"{what} h" if self.s.has_cell_state else what)
+            if self.s.has_cell_state:
+                c = as_state(c, self.dtype, self.state_shape(1, "c"), f"{what} c")
+                h = np.concatenate((h, c), axis=2)
+            initial = h
+        self.pool = fr_pool_new(self.s, capacity, grow,
+                                NULL if initial is None else np.PyArray_DATA(initial))
         if self.pool == NULL:
             raise MemoryError(f"{name}: no memory for {capacity} streams")
 
@@ -135,6 +152,7 @@ cdef class Pool:
         cdef fr_workspace *w
         cdef fr_run run
         cdef size_t n
+        cdef bint watched
         ids = self.as_ids(ids)
         n = len(ids)
         if not is_matrix(x, self.typenum, n, self.s.input_size):
@@ -146,8 +164,14 @@ cdef class Pool:
             refuse_out(self.name, out, self.dtype, (n, self.s.output_size))
         elif overlap(x, out):
             x = x.copy()
+        watched = is_watched(self.s, 1, n)
+        y = np.empty_like(out) if watched else out
         w = self.take(ids, n)
-        self.fill(&run, w, 1, n, np.PyArray_DATA(x), np.PyArray_DATA(out))
+        self.fill(&run, w, 1, n, np.PyArray_DATA(x), np.PyArray_DATA(y))
+        if watched:
+            self.run_watched(&run, w, n)
+            out[...] = y
+            return out
         if n > 0:
             with nogil:
                 fr_stack_run(self.s, &run)
@@ -164,6 +188,7 @@ cdef class Pool:
         cdef fr_run run
         cdef const ptrdiff_t *live = NULL
         cdef size_t n, steps
+        cdef bint watched
         ids = self.as_ids(ids)
         n = len(ids)
         x = self.accept(x, n, 3)
@@ -173,6 +198,7 @@ cdef class Pool:
         else:
             y = np.zeros((steps, n, self.s.output_size), self.dtype)
             live = self.live_rows(rows, steps, n)
+        watched = is_watched(self.s, steps, n)
         w = self.take(ids, n)
         self.fill(&run, w, steps, n, np.PyArray_DATA(x), np.PyArray_DATA(y))
         run.rows = live
@@ -181,11 +207,40 @@ cdef class Pool:
             if run.scratch == NULL:
                 give_back(w, n)
                 raise MemoryError(f"{self.name}: no memory for {steps} steps of {n} streams")
+            if watched:
+                try:
+                    self.run_watched(&run, w, n)
+                finally:
+                    free(run.scratch)
+                return y
             with nogil:
                 fr_stack_run(self.s, &run)
                 free(run.scratch)
         give_back(w, n)
         return y
+
+    cdef int run_watched(self, fr_run *run, fr_workspace *w, size_t n) except -1:
+        """Run the n streams claimed in w, which may be ended by a signal's handler, and let go.
+
+        What that raises goes on from here; all states are then as they were.
+        """
+        cdef fr_signals signals
+        cdef size_t i, bytes = fr_stack_state_reals(self.s) * self.s.item
+        cdef char *before = <char *> malloc(n * bytes)
+        if before == NULL:
+            give_back(w, n)
+            raise MemoryError(f"{self.name}: no memory for the states of {n} streams")
+        run.watch = fr_watch_signals(&signals)
+        with nogil:
+            for i in range(n):
+                memcpy(before + i * bytes, w.states[i], bytes)
+            fr_stack_run(self.s, run)
+            if run.watch.ended:
+                for i in range(n):
+                    memcpy(w.states[i], before + i * bytes, bytes)
+            free(before)
+        give_back(w, n)
+        return raised() if run.watch.ended else 0
 
     def get_state(self, ids):
         """Copies of h (L, n, P) and c (L, n, H); c is None unless LSTM."""
@@ -200,7 +255,10 @@ cdef class Pool:
         return h, c
 
     def set_state(self, ids, h, c):
-        """Copy h (L, n, P) and c (L, n, H) or None in; all is checked before any is written."""
+        """Copy h (L, n, P) and c (L, n, H) or None in; all is checked before any is written.
+
+        h (L, P) and c (L, H) are copied to every one of the streams.
+        """
         cdef fr_workspace *w
         cdef size_t n
         ids = self.as_ids(ids)
@@ -208,22 +266,21 @@ cdef class Pool:
         h = as_array(h, self.dtype, f"{self.name}: state h")
         if self.s.has_cell_state:  # before h is looked at: c's __array__ may resize it
             c = as_array(c, self.dtype, f"{self.name}: state c")
-        self.check_state(h, n, self.s.output_size, "h")
+        h = as_state(h, self.dtype, self.state_shape(n, "h"), f"{self.name}: state h")
         if self.s.has_cell_state:
-            self.check_state(c, n, self.s.hidden_size, "c")
+            c = as_state(c, self.dtype, self.state_shape(n, "c"), f"{self.name}: state c")
         w = self.take(ids, n)
         self.copy_states(w, n, h, c, out=False)
         give_back(w, n)
 
     def reset(self, ids):
-        """Zero the states of the streams `ids`."""
+        """Let the streams `ids` begin anew."""
         cdef fr_workspace *w
-        cdef size_t n, i
+        cdef size_t n
         ids = self.as_ids(ids)
         n = len(ids)
         w = self.take(ids, n)
-        for i in range(n):
-            memset(w.states[i], 0, fr_stack_state_reals(self.s) * self.s.item)
+        fr_pool_reset(self.pool, w, n)
         give_back(w, n)
 
     cdef object as_int(self, object id):
@@ -295,7 +352,7 @@ cdef class Pool:
         if result == FR_POOL_TWICE:
             raise ValueError(f"{self.name}: ids has stream {id} twice")
         if result == FR_POOL_BUSY:
-            raise RuntimeError(f"{self.name}: stream {id} is in use by another thread")
+            raise BusyError(f"{self.name}: stream {id} is in use by another thread")
         raise LookupError(f"{self.name}: no stream {id}: it was closed, or never opened here")
 
     cdef void fill(self, fr_run *run, fr_workspace *w, size_t steps, size_t n, void *x,
@@ -331,16 +388,14 @@ cdef class Pool:
         return x
 
     cdef tuple empty_state(self, size_t n):
-        h = np.empty((self.s.num_layers, n, self.s.output_size), self.dtype)
+        h = np.empty(self.state_shape(n, "h"), self.dtype)
         c = None
         if self.s.has_cell_state:
-            c = np.empty((self.s.num_layers, n, self.s.hidden_size), self.dtype)
+            c = np.empty(self.state_shape(n, "c"), self.dtype)
         return h, c
 
-    cdef object check_state(self, object value, size_t n, size_t width, str which):
-        shape = (self.s.num_layers, n, width)
-        if value.shape != shape or not is_plain(value, self.typenum, 3):
-            raise ValueError(f"{self.name}: state {which} is {value.shape}, expected {shape}")
+    cdef tuple state_shape(self, size_t n, str which):
+        return (self.s.num_layers, n, self.s.output_size if which == "h" else self.s.hidden_size)
 
     cdef void copy_states(self, fr_workspace *w, size_t n, object h, object c, bint out) noexcept:
         """Between h (L, n, P), c (L, n, H) or None, and the states: of each layer h, then c."""

@@ -8,9 +8,8 @@
  * and out when it last did. Caller's arrays are touched by those copies, by the copy to y, and by the
  * tiles' scalar reads of x: nothing reads or writes past a row.
  *
- * Several threads each take a share of every stage's blocks, and with them of the weights, which stay in
- * that core's cache; they meet at a barrier after each stage of each step. A block's arithmetic is the same
- * whoever does it.
+ * Several threads share out the blocks of every stage of each step, each its own first, whose weights stay in its
+ * core's cache; only the caller goes on from one to the next. A block's arithmetic is the same whoever does it.
  */
 
 /* Rows worked on together: enough to use every weight often, few enough for x, h and sums to stay in L2. */
@@ -28,21 +27,16 @@ typedef struct {
     float *h_sums;      /* (threads, h_sums_floats), each (blocks in work, rows, block width) */
     size_t h_sums_floats;
     float *x_sums[2];   /* per stage (blocks, chunk * rows, block width) */
+    char *x_rows, *h_rows;      /* the chunk's x, and a stage's input, encoded where the weight format wants it */
 } run_plan;
 
-/* Multiply-adds of a step below which a barrier costs more than another thread saves: LSTM, I = H = 192, 1 row. */
+/* Multiply-adds of a step below which sharing costs more than another thread saves: LSTM, I = H = 192, 1 row. */
 #ifndef THREAD_WORK     /* the tests set it to 1 */
 #define THREAD_WORK 250000
 #endif
 
-static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
-
-/* The larger size of n cut into as few parts of at most `most` as can be, all as even as can be. */
-static size_t even_part(size_t n, size_t most)
-{
-    size_t parts = (n + most - 1) / most;
-    return (n + parts - 1) / parts;
-}
+/* How many of the `threads` asked for may share out so many blocks. */
+static size_t most_threads(size_t threads, size_t blocks) { return smaller(smaller(threads, FR_TEAM_MOST), blocks); }
 
 /* Scratch is handed out from the front; with base NULL it is only counted. */
 typedef struct {
@@ -57,13 +51,15 @@ static float *take(arena *a, size_t floats)
     return p;
 }
 
+static char *take_bytes(arena *a, size_t bytes) { return (char *)take(a, round_up(bytes, WORD) / WORD); }
+
 static run_plan lay_out(const simd_layer *l, size_t steps, size_t batch, arena *a)
 {
     size_t h_stride = round_up(l->state_size, PANEL), unit_stride = round_up(l->hidden_size, PANEL);
     run_plan s = {.group = batch, .chunk = 1, .threads = 1};
     s.state = (step_state){.h_stride = h_stride, .unit_stride = unit_stride};
     if (l->base.packed_bytes / sizeof(float) * batch >= THREAD_WORK)
-        s.threads = smaller(l->threads, l->stage[0].h.blocks);
+        s.threads = most_threads(l->threads, l->stage[0].h.blocks);
     if (batch > GROUP_ROWS)
         s.group = even_part(batch, GROUP_ROWS);
     else if (steps > 1)
@@ -78,6 +74,11 @@ static run_plan lay_out(const simd_layer *l, size_t steps, size_t batch, arena *
     s.h_sums = take(a, s.threads * s.h_sums_floats);
     for (size_t i = 0; i < l->stages; i++)
         s.x_sums[i] = take(a, chunk_rows * l->stage[i].x.gates * round_up(l->stage[i].x.units, PANEL));
+    s.x_rows = take_bytes(a, operand_bytes(&l->stage[0].x, chunk_rows));
+    size_t h_bytes = 0;
+    for (size_t i = 0; i < l->stages; i++)
+        h_bytes = larger(h_bytes, operand_bytes(&l->stage[i].h, rows));
+    s.h_rows = take_bytes(a, h_bytes);
     return s;
 }
 
@@ -102,33 +103,6 @@ static float *block_sums(const matrix *m, size_t block, size_t chunk_rows, float
     return x_sums + block_unit(m, block) * m->gates * chunk_rows;
 }
 
-/* One step of one stage over blocks [first, last), for `rows` rows whose x_sums stand from row `chunk_row` of
- * chunk_rows on. */
-static void stage_step(const simd_layer *l, size_t i, const run_plan *s, size_t rows, size_t chunk_row,
-                       size_t chunk_rows, size_t first, size_t last)
-{
-    const stage *g = &l->stage[i];
-    const float *from = i == 0 ? s->state.h : s->state.inner;
-    size_t stride = i == 0 ? s->state.h_stride : s->state.unit_stride;
-    size_t at_once = rows == 1 ? CELL_ROWS : rows < CELL_ROWS ? CELL_ROWS / rows : 1;       /* blocks */
-    for (size_t block = first, n; block < last; block += n) {
-        cell_block b[CELL_ROWS];
-        n = smaller(at_once, last - block);
-        for (size_t k = 0; k < n; k++) {
-            size_t units = block_units(&g->h, block + k), width = block_width(&g->h, block + k);
-            const float *x_sums = block_sums(&g->x, block + k, chunk_rows, s->x_sums[i])
-                                + chunk_row * width;
-            float *h_sums = s->h_sums + k * rows * BLOCK_PANELS * PANEL;
-            b[k] = (cell_block){rows, block_unit(&g->h, block + k), units, width, x_sums, h_sums};
-            block_product(&g->h, block + k, rows, from, stride, h_sums);
-        }
-        for (size_t k = 0; g->gates && k < n; k++)
-            g->gates(&s->state, &b[k]);
-        for (size_t k = 0; k < n; k++)
-            g->output(&s->state, &b[k]);
-    }
-}
-
 /* How many of rows [first_row, first_row + rows) live at step t. */
 static size_t live_rows(const fr_run *run, size_t first_row, size_t rows, size_t t)
 {
@@ -136,35 +110,96 @@ static size_t live_rows(const fr_run *run, size_t first_row, size_t rows, size_t
     return live <= first_row ? 0 : smaller(live - first_row, rows);
 }
 
-/* This thread's share of n things: [*first, *last). */
-static void share(size_t n, const fr_team *team, size_t member, size_t *first, size_t *last)
+/* One stage of a step, to be done block by block. */
+typedef struct {
+    const simd_layer *layer;
+    const fr_run *run;
+    const run_plan *plan;
+    size_t first_row, rows;     /* the group */
+    size_t first, steps;        /* the chunk */
+    size_t stage;
+    size_t live;                /* rows at this step; their x_sums stand from row `chunk_row` of the chunk on */
+    size_t chunk_row;
+    int project;                /* the chunk's first step: its x_sums are to be made */
+    operand x, h;               /* the chunk's rows of x; what the stage's other matrix is multiplied by */
+} stage_job;
+
+/* The chunk's rows of x: step t's from row (t - first) * rows on. More than one step only where the group is the whole
+ * batch, so that they follow one another in x too. */
+static operand chunk_operand(const stage_job *j)
 {
-    size_t size = fr_team_size(team);
-    *first = size == 1 ? 0 : n * member / size;     /* alone, a step has no time for divisions */
-    *last = size == 1 ? n : n * (member + 1) / size;
+    size_t stride = j->layer->input_size, rows = j->steps == 1 ? j->live : j->steps * j->rows;
+    const float *x = (const float *)j->run->x + (j->first * j->run->batch + j->first_row) * stride;
+    return matrix_operand(&j->layer->stage[0].x, x, stride, rows, 0.0f, j->plan->x_rows);
 }
 
-/* x_sums of the live rows of steps [first, first + n): step t's at chunk row (t - first) * rows */
-static void project_chunk(const simd_layer *l, const fr_run *run, size_t first_row, size_t rows, size_t first, size_t n,
-                          const run_plan *s, const fr_team *team, size_t member)
+/* What the stage's other matrix is multiplied by: h, or the stage before's output. */
+static operand stage_operand(const stage_job *j)
 {
-    for (size_t i = 0, begin, end; i < l->stages; i++) {
-        const matrix *m = &l->stage[i].x;
-        share(m->blocks, team, member, &begin, &end);
-        for (size_t block = begin; block < end; block++) {
-            float *sums = block_sums(m, block, n * rows, s->x_sums[i]);
-            for (size_t t = first, steps; t < first + n; t += steps) {
-                const float *x = (const float *)run->x + (t * run->batch + first_row) * l->input_size;
-                size_t live = live_rows(run, first_row, rows, t);
-                steps = 1;
-                if (live == run->batch)     /* steps in which every row lives are one matrix */
-                    while (t + steps < first + n && live_rows(run, first_row, rows, t + steps) == rows)
-                        steps++;
-                if (live)
-                    block_product(m, block, live == rows ? steps * rows : live, x, l->input_size,
-                                  sums + (t - first) * rows * block_width(m, block));
-            }
+    const step_state *s = &j->plan->state;
+    const stage *g = &j->layer->stage[j->stage];
+    const float *from = j->stage == 0 ? s->h : s->inner;
+    return matrix_operand(&g->h, from, j->stage == 0 ? s->h_stride : s->unit_stride, j->live, g->most, j->plan->h_rows);
+}
+
+/* x_sums of the chunk's live rows: step t's at chunk row (t - first) * rows */
+static void project_block(const stage_job *j, size_t block)
+{
+    const matrix *m = &j->layer->stage[j->stage].x;
+    size_t rows = j->rows, end = j->first + j->steps;
+    float *sums = block_sums(m, block, j->steps * rows, j->plan->x_sums[j->stage]);
+    for (size_t t = j->first, steps; t < end; t += steps) {
+        size_t live = live_rows(j->run, j->first_row, rows, t), row = (t - j->first) * rows;
+        operand x = operand_from(&j->x, row);
+        steps = 1;
+        if (live == j->run->batch)      /* steps in which every row lives are one matrix */
+            while (t + steps < end && live_rows(j->run, j->first_row, rows, t + steps) == rows)
+                steps++;
+        if (live)
+            block_product(m, block, live == rows ? steps * rows : live, &x, sums + row * block_width(m, block));
+    }
+}
+
+/* Whether the run ends early, now that `member` has done a block or more with so many rows. The caller's thread asks. */
+static int ends(const stage_job *j, const matrix *m, size_t member, size_t blocks, size_t rows)
+{
+    if (!j->run->watch)
+        return 0;
+    if (member)
+        return fr_ended(j->run->watch);
+    return fr_ends(j->run->watch, blocks * BLOCK_PANELS * PANEL * m->depth * rows);
+}
+
+/* Blocks [first, last) of a stage, by one thread. */
+static void do_blocks(const void *job, size_t member, size_t first, size_t last)
+{
+    const stage_job *j = job;
+    const stage *g = &j->layer->stage[j->stage];
+    const run_plan *s = j->plan;
+    size_t rows = j->live, chunk_rows = j->steps * j->rows;
+    size_t at_once = rows == 1 ? CELL_ROWS : rows < CELL_ROWS ? CELL_ROWS / rows : 1;       /* blocks */
+    for (size_t block = first; j->project && g->x.blocks && block < last; block++) {
+        project_block(j, block);
+        if (ends(j, &g->x, member, 1, chunk_rows))
+            return;
+    }
+    for (size_t block = first, n; block < last; block += n) {
+        cell_block b[CELL_ROWS];
+        n = smaller(at_once, last - block);
+        for (size_t k = 0; k < n; k++) {
+            size_t units = block_units(&g->h, block + k), width = block_width(&g->h, block + k);
+            const float *x_sums = block_sums(&g->x, block + k, chunk_rows, s->x_sums[j->stage])
+                                + j->chunk_row * width;
+            float *h_sums = s->h_sums + member * s->h_sums_floats + k * rows * BLOCK_PANELS * PANEL;
+            b[k] = (cell_block){rows, block_unit(&g->h, block + k), units, width, x_sums, h_sums};
+            block_product(&g->h, block + k, rows, &j->h, h_sums);
         }
+        for (size_t k = 0; g->gates && k < n; k++)
+            g->gates(&s->state, &b[k]);
+        for (size_t k = 0; k < n; k++)
+            g->output(&s->state, &b[k]);
+        if (ends(j, &g->h, member, n, rows))
+            return;
     }
 }
 
@@ -196,62 +231,42 @@ static void change_rows(const simd_layer *l, const fr_run *run, size_t first_row
 }
 
 /* The whole sequence for rows [first_row, first_row + rows). */
-static void run_group(const simd_layer *l, const fr_run *run, size_t first_row, size_t rows, run_plan *s,
-                      fr_team *team, size_t member)
+static void run_group(const simd_layer *l, const fr_run *run, size_t first_row, size_t rows, run_plan *s, fr_team *team)
 {
     step_state *state = &s->state;
+    stage_job j = {.layer = l, .run = run, .plan = s, .first_row = first_row, .rows = rows};
     size_t live = 0;
-    for (size_t done = 0, n; done < run->steps; done += n) {
-        n = smaller(s->chunk, run->steps - done);
-        size_t first = run->reverse ? run->steps - done - n : done;
-        project_chunk(l, run, first_row, rows, first, n, s, team, member);
-        for (size_t i = 0; i < n; i++) {
-            size_t at = run->reverse ? n - 1 - i : i, t = first + at, before = live;
-            live = live_rows(run, first_row, rows, t);
-            if (live != before) {
-                if (member == 0)
-                    change_rows(l, run, first_row, state, before, live);
-                fr_team_barrier(team);
-            }
+    for (size_t done = 0; done < run->steps; done += j.steps) {
+        j.steps = smaller(s->chunk, run->steps - done);
+        j.first = run->reverse ? run->steps - done - j.steps : done;
+        j.project = 1;
+        for (size_t i = 0; i < j.steps; i++) {
+            size_t at = run->reverse ? j.steps - 1 - i : i, t = j.first + at;
+            j.live = live_rows(run, first_row, rows, t);
+            if (j.live != live)
+                change_rows(l, run, first_row, state, live, j.live);
+            live = j.live;
             if (live == 0)
                 continue;
-            for (size_t k = 0, begin, end; k < l->stages; k++) {
-                share(l->stage[k].h.blocks, team, member, &begin, &end);
-                stage_step(l, k, s, live, at * rows, n * rows, begin, end);
-                fr_team_barrier(team);
+            j.chunk_row = at * rows;
+            if (j.project)
+                j.x = chunk_operand(&j);
+            for (j.stage = 0; j.stage < l->stages; j.stage++) {
+                j.h = stage_operand(&j);
+                fr_team_share(team, l->stage[j.stage].h.blocks, do_blocks, &j);
             }
+            if (fr_ended(run->watch))
+                return;
+            j.project = 0;
             float *h = state->h;
             state->h = state->h_next;
             state->h_next = h;
-            if (run->y) {
-                size_t begin, end;
-                share(live, team, member, &begin, &end);
-                copy_rows((float *)run->y + (t * run->batch + first_row + begin) * run->y_stride, run->y_stride,
-                          state->h + begin * state->h_stride, state->h_stride, end - begin, l->state_size);
-            }
+            if (run->y)
+                copy_rows((float *)run->y + (t * run->batch + first_row) * run->y_stride, run->y_stride, state->h,
+                          state->h_stride, live, l->state_size);
         }
     }
-    if (member == 0)
-        change_rows(l, run, first_row, state, live, 0);
-}
-
-typedef struct {
-    const simd_layer *layer;
-    const fr_run *run;
-    const run_plan *plan;
-} run_job;
-
-/* What each thread does. */
-static void run_member(void *job_, fr_team *team, size_t member)
-{
-    const run_job *job = job_;
-    run_plan s = *job->plan;
-    s.h_sums += member * s.h_sums_floats;
-    for (size_t row = 0; row < job->run->batch; row += s.group) {
-        if (row)
-            fr_team_barrier(team);      /* y is still copied from where the next group's state goes */
-        run_group(job->layer, job->run, row, smaller(s.group, job->run->batch - row), &s, team, member);
-    }
+    change_rows(l, run, first_row, state, live, 0);
 }
 
 static void run_layer(const fr_layer *layer, const fr_run *run)
@@ -259,5 +274,8 @@ static void run_layer(const fr_layer *layer, const fr_run *run)
     const simd_layer *l = (const simd_layer *)layer;
     arena memory = {run->scratch, 0};
     run_plan s = lay_out(l, run->steps, run->batch, &memory);
-    fr_team_run(s.threads, run_member, &(run_job){l, run, &s});
+    fr_team *team = fr_team_enter(s.threads);
+    for (size_t row = 0; row < run->batch && !fr_ended(run->watch); row += s.group)
+        run_group(l, run, row, smaller(s.group, run->batch - row), &s, team);
+    fr_team_leave(team);
 }

@@ -5,7 +5,8 @@
  *   simd_{generic,avx2,avx512}.c  one stub per instruction set: its target region around the bodies
  *   vector_{...}.h                floor 1: the few vector operations of one instruction set
  *   activation.h                  sigmoid and tanh on those
- *   pack.h tile.h cells.h layer.h run.h  floor 2, the bodies: layout, matrix product, gates, layer, sequence
+ *   pack.h tile.h cells.h layer.h run.h product.h  floor 2, the bodies: layout, matrix product, gates, layer,
+ *                                 sequence; and a linear layer
  *   probe.h                       how fast a core multiplies and reads, for benches
  *
  * On one instruction set a row's h, c and y have the same bits whatever the batch, the row's
@@ -17,11 +18,11 @@
 #include "engine.h"
 
 /* Slowest first: a CPU's best is the last one it supports. */
-typedef enum { FR_ISA_GENERIC, FR_ISA_AVX2, FR_ISA_AVX512, FR_ISA_COUNT } fr_isa;
+typedef enum { FR_ISA_GENERIC, FR_ISA_AVX2, FR_ISA_AVX512, FR_ISA_AVX512VNNI, FR_ISA_COUNT } fr_isa;
 
 fr_isa fr_isa_best(void);
 int fr_isa_supported(fr_isa isa);       /* compiled in, and this CPU and OS can run it */
-const char *fr_isa_name(fr_isa isa);    /* "generic", "avx2", "avx512" */
+const char *fr_isa_name(fr_isa isa);    /* "generic", "avx2", "avx512", "avx512vnni" */
 
 /* The engine of a supported instruction set; its pack refuses (NULL) other dtypes than FR_FLOAT32. */
 const fr_engine *fr_simd_engine(fr_isa isa);
@@ -29,6 +30,9 @@ const fr_engine *fr_simd_engine(fr_isa isa);
 /* Packs copies of the weights for `isa`, which must be supported.
  * NULL when out of memory or when params->dtype is not FR_FLOAT32. */
 fr_layer *fr_simd_pack(const fr_params *params, fr_isa isa);
+
+/* The same of a linear layer; NULL when out of memory. */
+fr_product *fr_simd_pack_product(const fr_product_params *params, fr_isa isa);
 
 /* sigmoid (tanh = 0) or tanh (tanh = 1) of n floats with the kernels' own code, for tests and benches.
  * n is a multiple of 16; both arrays are aligned to 64 bytes. */

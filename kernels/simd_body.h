@@ -4,10 +4,16 @@
  */
 #include "activation.h"
 #include "pack.h"
-#include "tile.h"
+#include "format.h"
+#include "codes.h"
+#include "format_float32.h"
+#include "format_int8.h"
+#include "format_int16.h"
+#include "block.h"
 #include "cells.h"
 #include "layer.h"
 #include "run.h"
+#include "product.h"
 #include "probe.h"
 
 fr_layer *ISA(fr_simd_pack)(const fr_params *params)
@@ -16,8 +22,8 @@ fr_layer *ISA(fr_simd_pack)(const fr_params *params)
     if (!l)
         return NULL;
     shape_layer(l, params);
-    size_t bytes = layer_floats(l) * sizeof(float);
-    l->base = (fr_layer){scratch_bytes, run_layer, destroy_layer, bytes};
+    size_t bytes = layer_bytes(l);
+    l->base = (fr_layer){scratch_bytes, run_layer, destroy_layer, unpack_layer, bytes};
     l->weights = allocate_weights(bytes);
     if (!l->weights) {
         free(l);

@@ -14,15 +14,20 @@ typedef struct {
 } isa_row;
 
 /* Adding one: a stub, a vector_*.h, an answer in cpu.c, and a row here. Slowest first. */
+#define ROW(isa, supported) \
+    {{#isa, fr_simd_pack_##isa, fr_simd_pack_product_##isa}, supported, fr_simd_activation_##isa, &fr_simd_probe_##isa}
+#define NOT_HERE(isa) {{#isa, 0, 0}, 0, 0, 0}
+
 static const isa_row isas[FR_ISA_COUNT] = {
-    [FR_ISA_GENERIC] = {{"generic", fr_simd_pack_generic}, always, fr_simd_activation_generic, &fr_simd_probe_generic},
+    [FR_ISA_GENERIC] = ROW(generic, always),
 #if defined(__x86_64__)
-    [FR_ISA_AVX2] = {{"avx2", fr_simd_pack_avx2}, fr_cpu_has_avx2, fr_simd_activation_avx2, &fr_simd_probe_avx2},
-    [FR_ISA_AVX512] = {{"avx512", fr_simd_pack_avx512}, fr_cpu_has_avx512, fr_simd_activation_avx512,
-                       &fr_simd_probe_avx512},
+    [FR_ISA_AVX2] = ROW(avx2, fr_cpu_has_avx2),
+    [FR_ISA_AVX512] = ROW(avx512, fr_cpu_has_avx512),
+    [FR_ISA_AVX512VNNI] = ROW(avx512vnni, fr_cpu_has_avx512vnni),
 #else
-    [FR_ISA_AVX2] = {{"avx2", 0}, 0, 0, 0},
-    [FR_ISA_AVX512] = {{"avx512", 0}, 0, 0, 0},
+    [FR_ISA_AVX2] = NOT_HERE(avx2),
+    [FR_ISA_AVX512] = NOT_HERE(avx512),
+    [FR_ISA_AVX512VNNI] = NOT_HERE(avx512vnni),
 #endif
 };
 
@@ -43,6 +48,11 @@ const fr_engine *fr_simd_engine(fr_isa isa) { return &isas[isa].engine; }
 fr_layer *fr_simd_pack(const fr_params *params, fr_isa isa)
 {
     return isas[isa].engine.pack(params);
+}
+
+fr_product *fr_simd_pack_product(const fr_product_params *params, fr_isa isa)
+{
+    return isas[isa].engine.pack_product(params);
 }
 
 void fr_simd_activation(fr_isa isa, int tanh, const float *x, float *y, size_t n)

@@ -1,6 +1,7 @@
 /* What every stub needs before its instruction set begins. */
 #define _DEFAULT_SOURCE     /* madvise */
 #include <math.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #if defined(__linux__)
@@ -11,6 +12,14 @@
 #include "team.h"
 
 #define INLINE static inline __attribute__((always_inline))
+
+/* Integers may be added in any order, and compilers choose one that needs more registers than there are: to them, what
+ * `sum` is added to next is another. */
+#if defined(__x86_64__)
+#define KEEP_ORDER(sum) __asm__("" : "+v"(sum))
+#else
+#define KEEP_ORDER(sum) ((void)0)
+#endif
 
 /* UNROLL: the loop that follows has a constant, small count: unroll it whole, so that its sums are registers.
  * UNROLL_BY_4: keep its counting from taking the multiplications' places in the pipeline. */

@@ -16,6 +16,7 @@
 struct fr_pool {
     const fr_stack *stack;
     int grow;
+    void *initial;          /* state_bytes: what a stream begins with */
     size_t state_bytes;     /* of one slot, whole cache lines: neighbours are no other thread's business */
     size_t first;           /* slots of the first slab */
     fr_slot *slabs[MOST_SLABS];
@@ -72,7 +73,7 @@ static fr_pool_result add_slab(fr_pool *p)
     return FR_POOL_OK;
 }
 
-fr_pool *fr_pool_new(const fr_stack *stack, size_t capacity, int grow)
+fr_pool *fr_pool_new(const fr_stack *stack, size_t capacity, int grow, const void *initial)
 {
     if (capacity < 1 || capacity > MOST_SLOTS)
         return NULL;
@@ -83,8 +84,11 @@ fr_pool *fr_pool_new(const fr_stack *stack, size_t capacity, int grow)
     p->grow = grow;
     p->state_bytes = (fr_stack_state_reals(stack) * stack->item + 63) & ~(size_t)63;
     p->first = capacity;
+    p->initial = calloc(1, p->state_bytes);
+    if (p->initial && initial)
+        memcpy(p->initial, initial, fr_stack_state_reals(stack) * stack->item);
     pthread_mutex_init(&p->lock, NULL);
-    fr_workspace *first = add_slab(p) == FR_POOL_OK ? fr_pool_enter(p, capacity) : NULL;
+    fr_workspace *first = p->initial && add_slab(p) == FR_POOL_OK ? fr_pool_enter(p, capacity) : NULL;
     if (!first) {
         fr_pool_free(p);
         return NULL;
@@ -107,6 +111,7 @@ void fr_pool_free(fr_pool *p)
         free(w->scratch);
         free(w);
     }
+    free(p->initial);
     pthread_mutex_destroy(&p->lock);
     free(p);
 }
@@ -162,7 +167,7 @@ fr_pool_result fr_pool_open(fr_pool *p, int64_t *id)
         fr_slot *slot = p->free;
         while (!fr_claim(&slot->busy)) {}       /* whoever finds its stream closed lets go at once */
         p->free = slot->next_free;
-        memset(slot->state, 0, p->state_bytes);
+        memcpy(slot->state, p->initial, p->state_bytes);
         *id = slot->next_id;
         __atomic_store_n(&slot->id, *id, __ATOMIC_RELAXED);
         p->open++;
@@ -267,4 +272,10 @@ void fr_pool_release(fr_workspace *w, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         fr_release(&w->slots[i]->busy);
+}
+
+void fr_pool_reset(fr_pool *p, fr_workspace *w, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        memcpy(w->states[i], p->initial, p->state_bytes);
 }

@@ -46,15 +46,16 @@ typedef enum {
     FR_POOL_TWICE,          /* it stands in `ids` twice */
 } fr_pool_result;
 
-/* `stack` must outlive the pool. NULL: out of memory, or capacity is not in 1..2^31 - 1. */
-fr_pool *fr_pool_new(const fr_stack *stack, size_t capacity, int grow);
+/* `stack` must outlive the pool. `initial` is the state that streams begin with, fr_stack_state_reals(stack), and is
+ * copied; NULL: zeros. NULL: out of memory, or capacity is not in 1..2^31 - 1. */
+fr_pool *fr_pool_new(const fr_stack *stack, size_t capacity, int grow, const void *initial);
 void fr_pool_free(fr_pool *pool);   /* nobody may be in it */
 
 size_t fr_pool_capacity(fr_pool *pool);
 size_t fr_pool_open_count(fr_pool *pool);
 int fr_pool_has(fr_pool *pool, int64_t id);     /* whether it is open; an answer about now */
 
-/* A new stream of zero state; where the pool is full and may grow, in twice as many slots. */
+/* A new stream in its initial state; where the pool is full and may grow, in twice as many slots. */
 fr_pool_result fr_pool_open(fr_pool *pool, int64_t *id);
 fr_pool_result fr_pool_close(fr_pool *pool, int64_t id);
 
@@ -67,5 +68,8 @@ void fr_pool_leave(fr_workspace *w);
  * index. Ends in fr_pool_release. */
 fr_pool_result fr_pool_claim(fr_pool *pool, fr_workspace *w, size_t n, size_t *bad);
 void fr_pool_release(fr_workspace *w, size_t n);
+
+/* Puts the n claimed streams back to their initial state. */
+void fr_pool_reset(fr_pool *pool, fr_workspace *w, size_t n);
 
 #endif

@@ -20,6 +20,7 @@ typedef struct {
     size_t output_size;         /* P = proj_size where there is one, else H */
     size_t gate_width;          /* G*H */
     size_t item;                /* bytes of a real */
+    size_t weights;             /* reals of all packed weights: multiply-adds of a step of one row */
     int has_cell_state;         /* LSTM */
 } fr_stack;
 
@@ -55,9 +56,15 @@ static inline size_t fr_stack_scratch_bytes(const fr_stack *s, size_t steps, siz
     return most + 2 * fr_stack_between_bytes(s, steps, batch);
 }
 
+/* Multiply-adds of a run of the stack. */
+static inline size_t fr_stack_work(const fr_stack *s, size_t steps, size_t batch)
+{
+    return steps * batch * s->weights;
+}
+
 /* Every layer and direction over all steps. `whole` is one layer's run, but h is (L*D, B, P), c (L*D, B, H),
  * y (T, B, D*P) with rows D*P apart, gates (D, T, B, G*H) of a one-layer stack, and `states` point to
- * fr_stack_state_reals. */
+ * fr_stack_state_reals. Whether it was ended early, whole->watch says. */
 static inline void fr_stack_run(const fr_stack *s, const fr_run *whole)
 {
     size_t between = fr_stack_between_bytes(s, whole->steps, whole->batch);
@@ -67,7 +74,7 @@ static inline void fr_stack_run(const fr_stack *s, const fr_run *whole)
     fr_run run = *whole;
     run.scratch = (char *)whole->scratch + 2 * between;
     run.y_stride = s->directions * s->output_size;
-    for (size_t layer = 0, i = 0; layer < s->num_layers; layer++) {
+    for (size_t layer = 0, i = 0; layer < s->num_layers && !fr_ended(whole->watch); layer++) {
         char *out = layer == s->num_layers - 1 ? whole->y : (char *)whole->scratch + (layer & 1) * between;
         for (size_t direction = 0; direction < s->directions; direction++, i++) {
             run.reverse = direction == 1;

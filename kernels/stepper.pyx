@@ -13,11 +13,13 @@ from engine cimport fr_run
 from libc.limits cimport INT_MAX
 from libc.stdlib cimport free
 from libc.string cimport memcpy
+from signals cimport is_watched
 from stack cimport fr_aligned_alloc, fr_stack, fr_stack_run, fr_stack_scratch_bytes
 
 import numpy as np
 
-from fastrnn._kernels.core import as_array
+from fastrnn._kernels.core import as_array, as_state
+from fastrnn.errors import BusyError
 
 np.import_array()
 
@@ -30,7 +32,7 @@ cdef extern from "claim.h" nogil:
 cdef class Stepper:
     """State and scratch of B streams through a unidirectional stack.
 
-    Belongs to one thread at a time: a call that meets another in progress raises RuntimeError.
+    Belongs to one thread at a time: a call that meets another in progress raises BusyError.
 
     Parameters
     ----------
@@ -39,6 +41,8 @@ cdef class Stepper:
         Begins every error message.
     batch : int or None
         B >= 1. None: one stream, whose arrays have no batch dimension.
+    initial : pair (h, c), optional
+        Where the streams begin and what `reset` goes back to, as set_state takes them. None: zeros.
     """
 
     cdef readonly object stack
@@ -54,8 +58,9 @@ cdef class Stepper:
     cdef size_t out_bytes
     cdef const char *last_h         # h of the last layer
     cdef object h, c                # (L, B, P), (L, B, H) or None
+    cdef object h_0, c_0            # the same; None, both of them, where streams begin with zeros
 
-    def __cinit__(self, stack, str name not None, batch):
+    def __cinit__(self, stack, str name not None, batch, initial=None):
         cdef const fr_stack *s = unidirectional(stack, name)
         if batch is not None and batch > INT_MAX:  # BLAS counts in int
             raise ValueError(f"{name}: batch={batch}, expected at most {INT_MAX}")
@@ -80,6 +85,13 @@ cdef class Stepper:
         self.out_shape[1] = s.output_size
         self.out_bytes = self.batch * s.output_size * s.item
         self.last_h = <const char *> self.one.h + (s.num_layers - 1) * self.out_bytes
+        if initial is not None:
+            h, c = initial
+            what = "initial_state h" if s.has_cell_state else "initial_state"
+            self.h_0 = self.accept_state(h, self.h, what).copy()
+            if self.c is not None:
+                self.c_0 = self.accept_state(c, self.c, "initial_state c").copy()
+            self.reset()
 
     def __dealloc__(self):
         free(self.one.scratch)
@@ -93,6 +105,7 @@ cdef class Stepper:
     def step(self, x, out=None):
         """One time step: x (B, I) to the last layer's h (B, P); without B if unbatched."""
         cdef void *out_data
+        cdef bint watched
         if not self.fits(x, self.s.input_size):
             x = self.accept(x)
         if out is None:
@@ -100,13 +113,25 @@ cdef class Stepper:
                                    self.typenum, 0)
         elif not self.fits(out, self.s.output_size) or not np.PyArray_ISWRITEABLE(out):
             refuse_out(self.name, out, self.dtype, self.shape(self.s.output_size))
+        watched = is_watched(self.s, 1, self.batch)
         self.claim()
+        if watched:
+            return self.long_step(x, out)
         self.one.x = np.PyArray_DATA(x)
         out_data = np.PyArray_DATA(out)
         with nogil:
             fr_stack_run(self.s, &self.one)
             memcpy(out_data, self.last_h, self.out_bytes)
         fr_release(&self.busy)
+        return out
+
+    cdef object long_step(self, x, out):
+        """A step that a signal's handler may end: h, c and out are then as they were."""
+        try:
+            self.stack.run(x.reshape(1, self.batch, self.s.input_size), self.h, self.c)
+            out[...] = self.h[-1].reshape(out.shape)
+        finally:
+            fr_release(&self.busy)
         return out
 
     def run(self, x):
@@ -135,9 +160,9 @@ cdef class Stepper:
 
     def set_state(self, h, c):
         """Copy (h, c) in; both are checked before either is written."""
-        h = self.accept_state(h, self.h, "h")
+        h = self.accept_state(h, self.h, "state h")
         if self.c is not None:
-            c = self.accept_state(c, self.c, "c")
+            c = self.accept_state(c, self.c, "state c")
         self.claim()
         try:
             self.h[...] = h
@@ -147,7 +172,7 @@ cdef class Stepper:
             fr_release(&self.busy)
 
     def reset(self, rows=None):
-        """Zero the state of all rows, or of `rows`: an index, a sequence of them or a bool mask."""
+        """Let all rows, or `rows`, begin anew: an index, a sequence of them or a bool mask."""
         if rows is None:
             rows = slice(None)
         else:
@@ -161,16 +186,16 @@ cdef class Stepper:
                                  ) from None
         self.claim()
         try:
-            self.h[:, rows] = 0
+            self.h[:, rows] = 0 if self.h_0 is None else self.h_0[:, rows]
             if self.c is not None:
-                self.c[:, rows] = 0
+                self.c[:, rows] = 0 if self.c_0 is None else self.c_0[:, rows]
         finally:
             fr_release(&self.busy)
 
     cdef int claim(self) except -1:
         """Take the stream for one call, which ends in fr_release."""
         if not fr_claim(&self.busy):
-            raise RuntimeError(f"{self.name}: in use by another thread")
+            raise BusyError(f"{self.name}: in use by another thread")
         return 0
 
     cdef tuple shape(self, Py_ssize_t width):
@@ -199,8 +224,11 @@ cdef class Stepper:
                              f"input_size={self.s.input_size} (x.shape={x.shape})")
 
     cdef object accept_state(self, object value, object state, str which):
-        value = as_array(value, self.dtype, f"{self.name}: state {which}")
-        shape = state.shape if self.batched else (state.shape[0], state.shape[2])
+        what = f"{self.name}: {which}"
+        if self.batched:
+            return as_state(value, self.dtype, state.shape, what)
+        value = as_array(value, self.dtype, what)
+        shape = (state.shape[0], state.shape[2])
         if value.shape != shape:
-            raise ValueError(f"{self.name}: state {which} is {value.shape}, expected {shape}")
+            raise ValueError(f"{what} is {value.shape}, expected {shape}")
         return value.reshape(state.shape)

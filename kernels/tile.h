@@ -1,120 +1,115 @@
-/* The matrix product: rows of floats times one block of packed weights.
+/* The matrix product: rows times one block of packed weights. A template: each format_*.h includes it once.
  *
- * A tile is `rows` rows by `panels` neighbouring panels, all its sums in registers:
+ * A tile is `rows` rows by `vectors` neighbouring vectors of a block's columns, all its sums in registers. Of 1 to 3
+ * rows it is bound by reading weights: the vectors are streams side by side. Of more it is bound by multiplying, and
+ * a panel serves every row. What fits in the registers is known in vector_*.h, which has the tables of tiles.
  *
- *     rows    panels at once    sums in registers
- *     1       4 3 2 1           8 6 4 2      bound by reading weights: all panels of the block as parallel streams
- *     2       3 2 1             12 8 4
- *     3       2 1               12 6
- *     4..     1                 2 * rows     bound by multiplying: a weight vector serves every row
- *     4       2                 16           AVX-512, weights far away: two streams come faster than one fetched ahead
- *
- * Whatever the tile, an output is the same arithmetic: from the bias a chain of multiply-adds over the first
- * CHAIN k's, from 0 another over the next CHAIN, and so on, each added to what is there when it ends.
- * That is why a row has the same bits in all of them. `weight` is where other weight types would be decoded.
+ * Whatever the tile, an output is the same arithmetic: from 0 a chain of multiply-adds over the first FORMAT_CHAIN
+ * lines, another over the next, and so on; the first is added to the bias when it ends, each other to what is
+ * there. That is why a row has the same bits in all of them.
  */
 
-/* Length of a chain. The error of one chain grows with its length: against float64 over 1000 steps, GRU and RNN
- * with 512 units in one chain made 1.5 times torch's rms error, in chains of 128 0.9 times. Costs 1 to 3 % of time. */
-#define CHAIN 128
-
-/* One tile alone fetches so many floats ahead: 32 KB, which is past what the CPU's own prefetcher has in flight. */
-#define FETCH_AHEAD 8192
-
-/* From so many rows on, tiles take one panel at a time and are bound by multiplying. */
-#define MANY_ROWS 4
-
-/* out (rows, ldo): sums of `panels` panels over k in [0, depth). a (rows, lda): read to exactly `depth`
- * floats a row. w: the first panel; each is `gap` floats from the next. Meanwhile `depth` times `next_step` floats
- * of weights from `next` on come into L2: one stream of reads would not keep up with the multiplications. */
-INLINE void tile(size_t rows, size_t panels, const float *a, size_t lda, size_t depth, const float *w, size_t gap,
-                 const float *next, size_t next_step, float *out, size_t ldo)
+/* out (rows, ldo): sums of `vectors` vectors over all lines, the first of them the second of its panel if `odd`.
+ * w: that panel; each is `gap` bytes from the next. Meanwhile `next_step` bytes of weights from `next` on come into L2
+ * with every line: one stream of reads would not keep up with the multiplications. */
+INLINE void FORMAT(tile)(size_t rows, size_t vectors, size_t odd, const operand *a, size_t lines, const char *w,
+                         size_t gap, const char *next, size_t next_step, float *out, size_t ldo)
 {
-    vec sum[TILE_ROWS][2 * BLOCK_PANELS], weight[2 * BLOCK_PANELS];
-    for (size_t k = 0; k < depth;) {
-        size_t end = depth - k < CHAIN ? depth : k + CHAIN;
-        int first = k == 0;
+    FORMAT(sum) sum[FORMAT_ROWS][BLOCK_VECTORS];
+    FORMAT(input) x[FORMAT_ROWS];
+    FORMAT(weight) weight[BLOCK_VECTORS];
+    const char *header = w, *row = a->rows;
+    const row_code *codes = a->codes;
+    size_t stride = a->stride, chains = a->chains;
+    w += FORMAT_HEADER * LINE;
+    for (size_t line = 0, chain = 0; line < lines; chain++) {
+        size_t end = lines - line < FORMAT_CHAIN ? lines : line + FORMAT_CHAIN;
         UNROLL for (size_t m = 0; m < rows; m++)
-            UNROLL for (size_t j = 0; j < 2 * panels; j++)
-                sum[m][j] = first ? v_load(w + j / 2 * gap + j % 2 * VEC_WIDTH) : v_set1(0.0f);
-        UNROLL_BY_4 for (; k < end; k++) {
-            w += PANEL;
-            if (rows >= MANY_ROWS && panels == 1) {
-                UNROLL for (size_t line = 0; line < PANEL; line += ALIGNMENT / sizeof(float))
-                    __builtin_prefetch(next + line, 0, 2);
+            UNROLL for (size_t j = 0; j < vectors; j++)
+                sum[m][j] = FORMAT(zero)();
+        UNROLL_BY_4 for (; line < end; line++) {
+            if (rows >= MANY_ROWS && vectors == 2) {
+                UNROLL for (size_t at = 0; at < LINE; at += ALIGNMENT)
+                    __builtin_prefetch(next + at, 0, 2);
                 next += next_step;
             }
-            UNROLL for (size_t j = 0; j < 2 * panels; j++)
-                weight[j] = v_load(w + j / 2 * gap + j % 2 * VEC_WIDTH);
-            UNROLL for (size_t m = 0; m < rows; m++) {
-                vec x = v_set1(a[m * lda + k]);
-                UNROLL for (size_t j = 0; j < 2 * panels; j++)
-                    sum[m][j] = v_fma(x, weight[j], sum[m][j]);
+            if (rows < vectors) {   /* in registers: every row's x and one weight, or every weight and one x */
+                UNROLL for (size_t m = 0; m < rows; m++)
+                    x[m] = FORMAT(spread)(row + m * stride);
+                UNROLL for (size_t j = 0; j < vectors; j++) {
+                    weight[j] = FORMAT(load)(w + vector_at(odd + j, gap));
+                    UNROLL for (size_t m = 0; m < rows; m++)
+                        sum[m][j] = FORMAT(madd)(sum[m][j], weight[j], x[m]);
+                }
+            } else {
+                UNROLL for (size_t j = 0; j < vectors; j++)
+                    weight[j] = FORMAT(load)(w + vector_at(odd + j, gap));
+                UNROLL for (size_t m = 0; m < rows; m++) {
+                    x[m] = FORMAT(spread)(row + m * stride);
+                    UNROLL for (size_t j = 0; j < vectors; j++)
+                        sum[m][j] = FORMAT(madd)(sum[m][j], weight[j], x[m]);
+                }
+            }
+            w += LINE;
+            row += FORMAT_INPUT;
+        }
+        UNROLL for (size_t m = 0; m < rows; m++) {
+            FORMAT(code) code = FORMAT(decode)(codes, m * chains + chain);
+            UNROLL for (size_t j = 0; j < vectors; j++) {
+                float *to = out + m * ldo + j * VEC_WIDTH;
+                const char *column = header + vector_at(odd + j, gap);
+                vec from = v_load(chain == 0 ? (const float *)column : to);
+                v_store(to, FORMAT(add)(from, sum[m][j], column, code));
             }
         }
-        UNROLL for (size_t m = 0; m < rows; m++)
-            UNROLL for (size_t j = 0; j < 2 * panels; j++) {
-                float *to = out + m * ldo + j * VEC_WIDTH;
-                v_store(to, first ? sum[m][j] : v_add(v_load(to), sum[m][j]));
-            }
     }
 }
 
-typedef void tile_fn(const float *a, size_t lda, size_t depth, const float *w, size_t gap, const float *next,
-                     size_t next_step, float *out, size_t ldo);
-
-#define TILE(rows, panels)                                                                                    \
-    static void tile_##rows##x##panels(const float *a, size_t lda, size_t depth, const float *w, size_t gap,   \
-                                       const float *next, size_t next_step, float *out, size_t ldo)           \
-    {                                                                                                         \
-        tile(rows, panels, a, lda, depth, w, gap, next, next_step, out, ldo);                                 \
+#define TILE(rows, vectors, odd)                                                                               \
+    static void FORMAT(tile_##rows##x##vectors##_##odd)(const operand *a, size_t lines, const char *w,          \
+                                                        size_t gap, const char *next, size_t next_step,         \
+                                                        float *out, size_t ldo)                                 \
+    {                                                                                                          \
+        FORMAT(tile)(rows, vectors, odd, a, lines, w, gap, next, next_step, out, ldo);                         \
     }
-TILE(1, 1) TILE(1, 2) TILE(1, 3) TILE(1, 4)
-TILE(2, 1) TILE(2, 2) TILE(2, 3)
-TILE(3, 1) TILE(3, 2)
-TILE(4, 1)
-#if VEC_WIDTH == 16
-TILE(4, 2)
-#endif
-#if TILE_ROWS >= 6
-TILE(5, 1) TILE(6, 1)
-#endif
+#define DEFINE(rows, most, most_far) TILES_##most_far(TILE, rows)
+FORMAT_TILES(DEFINE)
 
-/* [rows - 1][panels - 1] */
-static tile_fn *const tiles[TILE_ROWS][BLOCK_PANELS] = {
-    {tile_1x1, tile_1x2, tile_1x3, tile_1x4},
-    {tile_2x1, tile_2x2, tile_2x3},
-    {tile_3x1, tile_3x2},
-    {tile_4x1,
-#if VEC_WIDTH == 16
-     tile_4x2
-#endif
-    },
-#if TILE_ROWS >= 6
-    {tile_5x1}, {tile_6x1},
+#define ENTRY(rows, vectors, odd) [rows - 1][vectors - 1][odd] = FORMAT(tile_##rows##x##vectors##_##odd),
+#define ENTRIES(rows, most, most_far) TILES_##most_far(ENTRY, rows)
+static tile_fn *const FORMAT(tiles)[FORMAT_ROWS][BLOCK_VECTORS][2] = {FORMAT_TILES(ENTRIES)};
+
+#define MOST(rows, most, most_far) [rows - 1] = {most, most_far},
+static const size_t FORMAT(most_vectors)[FORMAT_ROWS][2] = {FORMAT_TILES(MOST)};
+
+static const weight_format FORMAT(format) = {
+    .item = FORMAT_ITEM,
+    .header = FORMAT_HEADER,
+    .chain = FORMAT_CHAIN,
+    .flip = FORMAT_FLIP,
+    .swap = FORMAT_SWAP,
+    .tile_rows = FORMAT_ROWS,
+    .most_vectors = FORMAT(most_vectors),
+    .tiles = FORMAT(tiles),
+#ifdef FORMAT_ENCODES
+    .encoded_bytes = FORMAT(encoded_bytes),
+    .encode = FORMAT(encode),
 #endif
 };
 
-/* out (rows, width of the block) = bias + a (rows, lda) times one block of the matrix */
-static void block_product(const matrix *m, size_t block, size_t rows, const float *a, size_t lda, float *out)
-{
-    size_t gap = panel_floats(m), width = block_width(m, block), panels = width / PANEL;
-    size_t at_once = rows == 1 ? 4 : rows == 2 && panels == 3 ? 3 : rows < MANY_ROWS ? 2 : 1;      /* panels */
-    if (VEC_WIDTH == 16 && rows == 4 && m->far)
-        at_once = 2;
-    size_t count = rows <= TILE_ROWS ? 1 : (rows + TILE_ROWS - 1) / TILE_ROWS;      /* tiles, as even as can be */
-    size_t least = count == 1 ? rows : rows / count, larger = rows - least * count; /* so many have a row more */
-    size_t next_step = count == 1 ? PANEL : (PANEL + count - 1) / count;    /* tiles share the fetching of a panel */
-    for (size_t p = 0, n; p < panels; p += n) {
-        n = panels - p < at_once ? panels - p : at_once;
-        const float *w = block_weights(m, block) + p * gap;
-        const float *next = block + 1 < m->blocks || p + n < panels ? w + gap : m->w;   /* the next panel */
-        if (count == 1 && gap > FETCH_AHEAD)
-            next = w + FETCH_AHEAD;
-        for (size_t t = 0, row = 0, tile_rows; t < count; t++, row += tile_rows) {
-            tile_rows = least + (t < larger);
-            tiles[tile_rows - 1][n - 1](a + row * lda, lda, m->depth, w, gap, next + t * m->depth * next_step,
-                                        next_step, out + row * width + p * PANEL, width);
-        }
-    }
-}
+#undef TILE
+#undef DEFINE
+#undef ENTRY
+#undef ENTRIES
+#undef MOST
+#undef FORMAT
+#undef FORMAT_ITEM
+#undef FORMAT_FLIP
+#undef FORMAT_SWAP
+#undef FORMAT_HEADER
+#undef FORMAT_CHAIN
+#undef FORMAT_ROWS
+#undef FORMAT_TILES
+#undef FORMAT_INPUT
+#undef FORMAT_ENCODES
+#undef FORMAT_OFFSET

@@ -2,7 +2,15 @@
 #include <immintrin.h>
 
 #define VEC_WIDTH 8
-#define TILE_ROWS 6     /* 6 rows x 2 vectors = 12 sums, 2 weights, 1 broadcast: 15 of 16 registers */
+#define FLOAT32_ROWS 6
+/* of 16 registers: 8 + 1 + 1, 12 + 2 + 1, 12 + 3 + 1, 8 + 2 + 1, 10 + 2 + 1, 12 + 2 + 1 */
+#define FLOAT32_TILES(row) row(1, 8, 8) row(2, 6, 6) row(3, 4, 4) row(4, 2, 2) row(5, 2, 2) row(6, 2, 2)
+/* two registers a weight and an x, the mask, the products */
+#define INT8_ROWS 4
+#define INT8_TILES(row) row(1, 8, 8) row(2, 4, 4) row(3, 2, 2) row(4, 2, 2)
+/* the product */
+#define INT16_ROWS 6
+#define INT16_TILES(row) row(1, 8, 8) row(2, 6, 6) row(3, 3, 3) row(4, 2, 2) row(5, 2, 2) row(6, 2, 2)
 
 typedef __m256 vec;
 
@@ -31,3 +39,36 @@ INLINE vec v_exponent(vec a)
 {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), 23));
 }
+
+typedef __m256i vec_int;
+
+INLINE vec_int vi_set1(int a) { return _mm256_set1_epi32(a); }
+INLINE vec_int vi_add(vec_int a, vec_int b) { return _mm256_add_epi32(a, b); }
+INLINE vec_int vi_max(vec_int a, vec_int b) { return _mm256_max_epi32(a, b); }
+INLINE vec_int vi_bits(vec a) { return _mm256_castps_si256(a); }
+INLINE vec_int vi_and(vec_int a, vec_int b) { return _mm256_and_si256(a, b); }
+INLINE vec_int vi_load(const char *p) { return _mm256_load_si256((const vec_int *)p); }
+INLINE void vi_store(int *p, vec_int a) { _mm256_store_si256((vec_int *)p, a); }
+
+INLINE vec_int vi_spread(const char *p)
+{
+    int word;
+    memcpy(&word, p, sizeof word);
+    return _mm256_set1_epi32(word);
+}
+
+INLINE void vi_store_halves(char *p, vec_int a)
+{
+    _mm_storeu_si128((__m128i *)p, _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1)));
+}
+
+INLINE vec_int vi_high_bytes(vec_int a) { return _mm256_srai_epi16(a, 8); }
+
+INLINE vec_int vi_madd(vec_int sum, vec_int a, vec_int b)
+{
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+    KEEP_ORDER(sum);
+    return sum;
+}
+INLINE vec vi_float(vec_int a) { return _mm256_cvtepi32_ps(a); }
+INLINE vec_int vi_round(vec a) { return _mm256_cvtps_epi32(a); }

@@ -3,7 +3,18 @@
 
 #define VEC_WIDTH 16
 /* Registers would do for 12 rows, but rows 4 KiB apart (I or H a multiple of 1024) share one set of L1, of 8 lines. */
-#define TILE_ROWS 6
+#define FLOAT32_ROWS 6
+/* Of 32 registers at most 16 are sums; four rows of weights that are far come faster as two panels side by side. */
+#define FLOAT32_TILES(row) row(1, 8, 8) row(2, 6, 6) row(3, 4, 4) row(4, 2, 4) row(5, 2, 2) row(6, 2, 2)
+#define INT8_ROWS 6
+#ifdef AVX512_VNNI
+/* two registers a sum and an x: 16 + 2 + 1, 16 + 4 + 1, 18 + 6 + 1, 16 + 2 + 2, 20 + 2 + 2, 24 + 2 + 2 */
+#define INT8_TILES(row) row(1, 8, 8) row(2, 4, 4) row(3, 3, 3) row(4, 2, 2) row(5, 2, 2) row(6, 2, 2)
+#else
+#define INT8_TILES(row) row(1, 8, 8) row(2, 6, 6) row(3, 4, 4) row(4, 2, 4) row(5, 2, 2) row(6, 2, 2)
+#endif
+#define INT16_ROWS 6
+#define INT16_TILES(row) row(1, 8, 8) row(2, 6, 6) row(3, 4, 4) row(4, 2, 4) row(5, 2, 2) row(6, 2, 2)
 
 typedef __m512 vec;
 
@@ -32,3 +43,51 @@ INLINE vec v_exponent(vec a)
 {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), 23));
 }
+
+typedef __m512i vec_int;
+
+INLINE vec_int vi_set1(int a) { return _mm512_set1_epi32(a); }
+INLINE vec_int vi_add(vec_int a, vec_int b) { return _mm512_add_epi32(a, b); }
+INLINE vec_int vi_max(vec_int a, vec_int b) { return _mm512_max_epi32(a, b); }
+INLINE vec_int vi_bits(vec a) { return _mm512_castps_si512(a); }
+INLINE vec_int vi_and(vec_int a, vec_int b) { return _mm512_and_si512(a, b); }
+INLINE vec_int vi_load(const char *p) { return _mm512_load_si512(p); }
+INLINE void vi_store(int *p, vec_int a) { _mm512_store_si512(p, a); }
+
+INLINE vec_int vi_spread(const char *p)
+{
+    int word;
+    memcpy(&word, p, sizeof word);
+    return _mm512_set1_epi32(word);
+}
+
+INLINE void vi_store_halves(char *p, vec_int a) { _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(a)); }
+INLINE vec_int vi_high_bytes(vec_int a) { return _mm512_srai_epi16(a, 8); }
+
+#ifdef AVX512_VNNI
+INLINE vec_int vi_madd(vec_int sum, vec_int a, vec_int b) { return _mm512_dpwssd_epi32(sum, a, b); }
+
+/* sum + the products of each lane's 4 bytes, those of a unsigned */
+INLINE vec_int vi_madd_bytes(vec_int sum, vec_int a, vec_int b) { return _mm512_dpbusd_epi32(sum, a, b); }
+
+/* a + 256 b */
+INLINE vec_int vi_add_256(vec_int a, vec_int b) { return _mm512_add_epi32(a, _mm512_slli_epi32(b, 8)); }
+
+/* Of every 4 numbers their low bytes, signed, then what is left of them divided by 256. */
+INLINE void vi_store_bytes(char *p, vec_int a)
+{
+    __m128i low = _mm512_cvtepi32_epi8(a);
+    __m128i high = _mm512_cvtepi32_epi8(_mm512_srai_epi32(_mm512_add_epi32(a, _mm512_set1_epi32(128)), 8));
+    _mm_storeu_si128((__m128i *)p, _mm_unpacklo_epi32(low, high));
+    _mm_storeu_si128((__m128i *)(p + 16), _mm_unpackhi_epi32(low, high));
+}
+#else
+INLINE vec_int vi_madd(vec_int sum, vec_int a, vec_int b)
+{
+    sum = _mm512_add_epi32(sum, _mm512_madd_epi16(a, b));
+    KEEP_ORDER(sum);
+    return sum;
+}
+#endif
+INLINE vec vi_float(vec_int a) { return _mm512_cvtepi32_ps(a); }
+INLINE vec_int vi_round(vec a) { return _mm512_cvtps_epi32(a); }

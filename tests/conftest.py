@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from types import ModuleType
 
 # Before NumPy is imported: one thread each, or BLAS and torch spin against one another.
@@ -43,6 +44,14 @@ def torch() -> ModuleType:
     module = pytest.importorskip("torch")
     module.set_num_threads(1)
     return module
+
+
+@pytest.fixture(scope="module", params=["gcc", "clang"])
+def compiler(request: pytest.FixtureRequest) -> str:
+    """Name of a C compiler; tests are skipped for one that is not installed."""
+    if shutil.which(request.param) is None:
+        pytest.skip(f"no {request.param}")
+    return str(request.param)
 
 
 @pytest.fixture

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
 import functools
+import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -19,6 +23,26 @@ from websockets.sync.client import connect
 
 import fastrnn
 from fastrnn.layers.weights import StackConfig
+from fastrnn.serve.server import Limits, Server
+
+
+def masked(payload, *, opcode=2, fin=True):
+    """Return a client's frame with a mask of zeros."""
+    first = fin << 7 | opcode
+    if len(payload) < 126:
+        return struct.pack("!BB4x", first, 0x80 | len(payload)) + payload
+    return struct.pack("!BBQ4x", first, 0x80 | 127, len(payload)) + payload
+
+
+def handshake(**headers):
+    """Return a client's request to become a WebSocket."""
+    key = base64.b64encode(os.urandom(16)).decode()
+    fields = {
+        "Host": "x", "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Key": key,
+        "Sec-WebSocket-Version": "13", **headers,
+    }  # fmt: skip
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"GET /stream HTTP/1.1\r\n{lines}\r\n".encode()
 
 
 def make_layer(cell="LSTM", input_size=5, hidden_size=7, num_layers=2, seed=0, **options):
@@ -52,8 +76,7 @@ class GatedLayer:
         self.layer = layer
         self.batch_first = layer.batch_first
         self.input_size = layer.input_size
-        self.output_size = layer.hidden_size
-        self.dtype = layer.dtype
+        self.fingerprint = layer.fingerprint
         self.calls = []
         self.gate = threading.Semaphore(0)
         self.error = None
@@ -65,11 +88,10 @@ class GatedLayer:
     def __len__(self):
         return len(self.inner)
 
-    def open(self):
-        return self.inner.open()
-
-    def close(self, stream):
-        self.inner.close(stream)
+    def __getattr__(self, name):  # what else the pool has
+        if name == "inner":
+            raise AttributeError(name)
+        return getattr(self.inner, name)
 
     def let(self, calls=1):
         self.gate.release(calls)
@@ -95,6 +117,25 @@ class GatedLayer:
             await asyncio.sleep(0.001)
 
 
+@contextlib.asynccontextmanager
+async def serving(layer, origins=(), hosts=(), **limits):
+    """A server in this event loop, and its port."""
+    server = Server(layer, Limits(**limits), origins, hosts)
+    _, port = await server.start("127.0.0.1", 0)
+    try:
+        yield server, port
+    finally:
+        await server.drain()
+
+
+async def until(condition, seconds=20):
+    """Wait until condition() holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        await asyncio.sleep(0.002)
+
+
 class ServerProcess:
     """`fastrnn serve` in a process of its own, on a free port of the loopback."""
 
@@ -117,9 +158,9 @@ class ServerProcess:
         if self.process.returncode is None:
             self.stop()
 
-    def stop(self):
+    def stop(self, signum=signal.SIGTERM):
         """Ask it to drain, and return its exit code and what else it printed."""
-        self.process.send_signal(signal.SIGTERM)
+        self.process.send_signal(signum)
         try:
             out, err = self.process.communicate(timeout=20)
         except subprocess.TimeoutExpired:
@@ -131,11 +172,12 @@ class ServerProcess:
         """Return a client's WebSocket, whose hello is not yet received."""
         return connect(self.url, proxy=None, compression=None, **options)
 
-    def get(self, path):
+    def get(self, path, **headers):
         """Return status and text of an HTTP request."""
         try:
             url = f"http://127.0.0.1:{self.port}{path}"
-            with urllib.request.urlopen(url, timeout=20) as response:
+            request = urllib.request.Request(url, headers=headers)
+            with urllib.request.urlopen(request, timeout=20) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -147,7 +189,7 @@ class ServerProcess:
 
     def wait_for_streams(self, count):
         """Wait until so many streams are open."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while (streams := self.metrics()["fastrnn_streams"]) != count:
             assert time.monotonic() < deadline, f"{streams} streams are open, expected {count}"
             time.sleep(0.01)

@@ -39,6 +39,7 @@ static struct {
     size_t bytes;
 } pages[256];
 static size_t page_count;
+static int ended;       /* runs that ended early */
 
 static void *guarded_bytes(size_t bytes, int at_end)
 {
@@ -130,6 +131,7 @@ typedef struct {
     fr_isa isa;
     const char *cell;
     fr_params p;
+    fr_params floats;           /* the same with the weights that p's stand for, as floats */
     size_t T, B, I, H, P;
     ptrdiff_t *rows;            /* (T) or NULL */
     int reverse;
@@ -139,7 +141,8 @@ typedef struct {
 
 static void fail(const check_case *k, const char *what, size_t row)
 {
-    printf("%s %s I=%zu H=%zu P=%zu T=%zu B=%zu%s%s, row %zu: %s\n", fr_isa_name(k->isa), k->cell, k->I, k->H, k->P,
+    printf("%s %s %s I=%zu H=%zu P=%zu T=%zu B=%zu%s%s, row %zu: %s\n", fr_isa_name(k->isa), k->cell,
+           (const char *[]){"float32", "int8", "int16"}[k->p.weights], k->I, k->H, k->P,
            k->T, k->B, k->rows ? " ragged" : "", k->reverse ? " reverse" : "", row, what);
     exit(1);
 }
@@ -170,6 +173,7 @@ static void check_reference(const check_case *k, const float *y, size_t stride, 
 {
     size_t n = length(k, m);
     double x[512], h[512], c[512];
+    double tolerance = k->p.weights == FR_REAL ? 2e-6 : 1e-3;   /* rows have 12 bits beside integers */
     for (size_t j = 0; j < k->P; j++)
         h[j] = k->h[m * k->P + j];
     for (size_t j = 0; j < k->H; j++)
@@ -178,9 +182,9 @@ static void check_reference(const check_case *k, const float *y, size_t stride, 
         size_t t = k->reverse ? n - 1 - i : i;
         for (size_t j = 0; j < k->I; j++)
             x[j] = k->x[(t * k->B + m) * k->I + j];
-        reference_step(&k->p, x, h, c);
+        reference_step(&k->floats, x, h, c);
         for (size_t j = 0; j < k->P; j++)
-            if (!(fabs(y[(t * k->B + m) * stride + j] - h[j]) <= 2e-6 * (double)(i + 1) * (1 + fabs(h[j]))))
+            if (!(fabs(y[(t * k->B + m) * stride + j] - h[j]) <= tolerance * (double)(i + 1) * (1 + fabs(h[j]))))
                 fail(k, "far from the reference in double", m);
     }
 }
@@ -221,6 +225,26 @@ static void check_isolated(const check_case *k, const float *h_end, size_t bad)
             fail(k, "a poisoned batch-mate changed it", m);
 }
 
+static int sometimes(fr_watch *watch)
+{
+    (void)watch;
+    return random_bits() % 4 == 0;
+}
+
+/* A run that is ended early, if it is long enough, or not: x is left alone, the rest may be anything. */
+static void check_ended(const check_case *k)
+{
+    size_t first_page = page_count, bytes = k->layer->scratch_bytes(k->layer, k->T, k->B);
+    float *h = guarded_copy(k->h, k->B * k->P), *c = guarded_copy(k->c, k->B * k->H);
+    fr_watch watch = {.wants_end = sometimes};
+    const fr_run r = {.steps = k->T, .batch = k->B, .rows = k->rows, .reverse = k->reverse, .x = k->x,
+                      .y = guarded(k->T * k->B * k->P), .y_stride = k->P, .h = h, .c = k->p.cell == FR_LSTM ? c : NULL,
+                      .scratch = guarded_bytes((bytes + 63) / 64 * 64, 1), .watch = &watch};
+    k->layer->run(k->layer, &r);
+    ended += watch.ended;
+    unmap_from(first_page);
+}
+
 static void check(check_case *k)
 {
     size_t first_page = page_count, stride = k->P + random_bits() % 3, piece = 1 + random_bits() % k->T;
@@ -242,6 +266,7 @@ static void check(check_case *k)
         unmap_from(row_page);
     }
     check_isolated(k, h, random_bits() % k->B);
+    check_ended(k);
     unmap_from(first_page);
 }
 
@@ -263,6 +288,30 @@ static const struct {
 static const size_t sizes[] = {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 48, 63, 65, 100, 127, 128, 129, 130, 200, 257};
 static const size_t batches[] = {1, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 17, 23, 25, 32, 48, 49, 96, 97, 130, 193};
 
+/* The weights w (rows, depth) as the integers of p.weights, and their scales; w is made what they stand for. */
+static const void *integers(const fr_params *p, float *w, size_t rows, size_t depth, const float **scales)
+{
+    const float largest = p->weights == FR_INT8 ? 127 : 4095;
+    float *scale = guarded(rows);
+    int8_t *bytes = guarded_bytes(rows * depth * (p->weights == FR_INT8 ? 1 : 2), 1);
+    for (size_t i = 0; i < rows; i++) {
+        float peak = 0;
+        for (size_t j = 0; j < depth; j++)
+            peak = fmaxf(peak, fabsf(w[i * depth + j]));
+        scale[i] = random_bits() % 50 ? peak / largest : 0;
+        for (size_t j = 0; j < depth; j++) {
+            float code = scale[i] ? rintf(w[i * depth + j] / scale[i]) : largest;
+            if (p->weights == FR_INT8)
+                bytes[i * depth + j] = (int8_t)code;
+            else
+                ((int16_t *)bytes)[i * depth + j] = (int16_t)code;
+            w[i * depth + j] = scale[i] * code;
+        }
+    }
+    *scales = scale;
+    return bytes;
+}
+
 static void check_random(fr_isa isa, size_t cell)
 {
     size_t first_page = page_count;
@@ -277,13 +326,23 @@ static void check_random(fr_isa isa, size_t cell)
     int biased = random_bits() % 4 != 0;
     k.p.input_size = k.I;
     k.p.hidden_size = k.H;
-    k.p.w_ih = guarded_random(n * k.I, 1 / sqrtf((float)k.I));
-    k.p.w_hh = guarded_random(n * k.P, 1 / sqrtf((float)k.P));
+    float *w_ih = guarded_random(n * k.I, 1 / sqrtf((float)k.I)), *w_hr = NULL;
+    float *w_hh = guarded_random(n * k.P, 1 / sqrtf((float)k.P));
+    k.p.w_ih = w_ih;
+    k.p.w_hh = w_hh;
     k.p.b_ih = biased ? guarded_random(n, 1) : NULL;
     k.p.b_hh = biased ? guarded_random(n, 1) : NULL;
     if (cells[cell].projected) {
         k.p.proj_size = k.P;
-        k.p.w_hr = guarded_random(k.P * k.H, 1 / sqrtf((float)k.H));
+        k.p.w_hr = w_hr = guarded_random(k.P * k.H, 1 / sqrtf((float)k.H));
+    }
+    k.floats = k.p;
+    k.p.weights = k.floats.weights = random_bits() % 3;
+    if (k.p.weights != FR_REAL) {
+        k.p.w_ih = integers(&k.p, w_ih, n, k.I, &k.p.scale_ih);
+        k.p.w_hh = integers(&k.p, w_hh, n, k.P, &k.p.scale_hh);
+        if (w_hr)
+            k.p.w_hr = integers(&k.p, w_hr, k.P, k.H, &k.p.scale_hr);
     }
     if (random_bits() % 2) {
         k.rows = guarded_bytes(k.T * sizeof *k.rows, 1);
@@ -363,7 +422,8 @@ int main(int argc, char **argv)
         for (size_t cell = 0; cell < COUNT(cells); cell++)
             for (uint64_t i = 0; i < number; i++)
                 check_random((fr_isa)isa, cell);
-        printf("%s: %zu cells, %zu cases each\n", fr_isa_name((fr_isa)isa), COUNT(cells), (size_t)number);
+        printf("%s: %zu cells, %zu cases each, %d ended early\n", fr_isa_name((fr_isa)isa), COUNT(cells),
+               (size_t)number, ended);
     }
     return failed;
 }

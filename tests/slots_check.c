@@ -116,7 +116,7 @@ static void *hammer(void *self)
 static void every_slot_once(void)
 {
     int64_t ids[4], one;
-    pool = fr_pool_new(&stack, 3, 0);
+    pool = fr_pool_new(&stack, 3, 0, NULL);
     CHECK(pool && fr_pool_capacity(pool) == 3);
     for (int i = 0; i < 3; i++)
         CHECK(fr_pool_open(pool, &ids[i]) == FR_POOL_OK && ids[i] == i);
@@ -135,18 +135,45 @@ static void every_slot_once(void)
     fr_pool_leave(w);
     CHECK(step((int64_t[]){0, 2}, 2, NULL) == FR_POOL_OK);
     fr_pool_free(pool);
-    CHECK(!fr_pool_new(&stack, 0, 1) && !fr_pool_new(&stack, (size_t)1 << 31, 1));
+    CHECK(!fr_pool_new(&stack, 0, 1, NULL) && !fr_pool_new(&stack, (size_t)1 << 31, 1, NULL));
 }
 
 /* One slot grown to all that there can be. */
 static void every_slab(void)
 {
     int64_t id;
-    pool = fr_pool_new(&stack, 1, 1);
+    pool = fr_pool_new(&stack, 1, 1, NULL);
     CHECK(pool);
     for (size_t i = 0; i < MOST_SLOTS; i++)
         CHECK(fr_pool_open(pool, &id) == FR_POOL_OK && id == (int64_t)i);
     CHECK(fr_pool_open(pool, &id) == FR_POOL_FULL && fr_pool_capacity(pool) == MOST_SLOTS);
+    fr_pool_free(pool);
+}
+
+/* A stream begins with the initial state, in every slot and slab and whoever had the slot before, and goes back to it. */
+static void initial_state(void)
+{
+    float initial[2] = {7, 0};
+    int64_t ids[5];
+    pool = fr_pool_new(&stack, 2, 1, initial);
+    CHECK(pool);
+    initial[0] = 0;
+    for (int again = 0; again < 2; again++) {
+        for (int i = 0; i < 5; i++)
+            CHECK(fr_pool_open(pool, &ids[i]) == FR_POOL_OK);
+        CHECK(step(ids, 5, (float[]){7, 7, 7, 7, 7}) == FR_POOL_OK);
+        CHECK(step(ids, 5, (float[]){8, 8, 8, 8, 8}) == FR_POOL_OK);
+        fr_workspace *w = fr_pool_enter(pool, 2);
+        size_t bad;
+        w->ids[0] = ids[1], w->ids[1] = ids[4];
+        CHECK(fr_pool_claim(pool, w, 2, &bad) == FR_POOL_OK);
+        fr_pool_reset(pool, w, 2);
+        fr_pool_release(w, 2);
+        fr_pool_leave(w);
+        CHECK(step(ids, 5, (float[]){9, 7, 9, 9, 7}) == FR_POOL_OK);
+        for (int i = 0; i < 5; i++)
+            CHECK(fr_pool_close(pool, ids[i]) == FR_POOL_OK);
+    }
     fr_pool_free(pool);
 }
 
@@ -156,7 +183,8 @@ int main(void)
     size_t met = 0;
     every_slot_once();
     every_slab();
-    pool = fr_pool_new(&stack, 3, 1);
+    initial_state();
+    pool = fr_pool_new(&stack, 3, 1, NULL);
     CHECK(pool);
     for (int i = 0; i < THREADS; i++)
         CHECK(fr_pool_open(pool, &shared[i]) == FR_POOL_OK);

@@ -128,6 +128,35 @@ def test_what_would_be_another_model_is_refused_by_name(case, tmp_path, capsys):
         assert f"cannot be loaded: {case.refused}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("engine", ["simd", "blas"])
+def test_an_empty_row(engine):
+    path = CASES / "11-empty-row" / "chars.pt"
+    want = np.load(path.parent / "expected.npz")
+    layer = fastrnn.load(path, engine=engine)
+    y, (h, c) = layer(want["x"], lengths=want["lengths"])
+    for ours, name in ((y, "y"), (h, "h"), (c, "c")):
+        np.testing.assert_allclose(ours, want[name], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["simd", "blas"])
+def test_streams_begin_with_a_learned_initial_state(engine):
+    path = CASES / "13-learned-initial-state" / "tagger.pt"
+    want = np.load(path.parent / "expected.npz")
+    weights = fastrnn.read(path)
+    layer = fastrnn.load(path, engine=engine)
+    learned = (weights["lstm_init_h"], weights["lstm_init_c"])
+    stream = layer.stream(3, initial_state=learned)
+    pool = layer.pool(2, grow=True, initial_state=learned)
+    ids = [pool.open() for _ in range(3)]
+    runs = [layer(want["x"], learned)[0]]
+    for _ in range(2):
+        runs += [stream.run(want["x"]), pool.run(ids, want["x"])]
+        stream.reset()
+        pool.reset(ids)
+    for y in runs:
+        np.testing.assert_allclose(y, want["y"], rtol=0, atol=1e-6)
+
+
 def test_a_learned_initial_state_beside_the_stack_is_not_in_its_way():
     path = CASES / "13-learned-initial-state" / "tagger.pt"
     want = np.load(path.parent / "expected.npz")

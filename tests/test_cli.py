@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -220,6 +223,113 @@ def test_a_full_disk_is_told_once(model):
         done = fastrnn_process("inspect", model, stdout=full)
     assert done.returncode == 2
     assert done.stderr == "fastrnn: error: No space left on device\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize("stderr", ["full", "gone", "closed"])
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ([], 2),
+        (["inspect", "--no-such-option"], 2),
+        (["inspect", "missing.pt"], 2),
+        (["convert", "partly.npz", "left-out.npz"], 0),
+        (["demo", "--text", "empty.txt"], 1),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_an_error_that_cannot_be_told_changes_no_exit_code(stderr, arguments, code, model):
+    folder = model.parent
+    (folder / "empty.txt").touch()
+    np.savez(folder / "partly.npz", text=np.array(["x"]), **np.load(model))
+    read_end, gone = os.pipe()
+    os.close(read_end)
+    with open("/dev/full", "w") as full, os.fdopen(gone, "w") as gone:
+        told = {"closed": {"preexec_fn": lambda: os.close(2)}, "full": {"stderr": full}}
+        options = told.get(stderr, {"stderr": gone})
+        assert fastrnn_process(*arguments, cwd=folder, **options).returncode == code
+
+
+# Every option that names a file to be read: a command line with FILE where that file stands.
+READ = {
+    "inspect": ["inspect", "FILE"],
+    "convert": ["convert", "FILE", "out.npz"],
+    "verify": ["verify", "FILE"],
+    "bench": ["bench", "FILE", "--quick"],
+    "serve": ["serve", "FILE", "--port", "0"],
+    "trace": ["trace", "FILE", "--input", "x.npy"],
+    "trace --input": ["trace", "model.npz", "--input", "FILE"],
+    "trace --labels": ["trace", "model.npz", "--input", "x.npy", "--labels", "FILE"],
+    "demo --text": ["demo", "--text", "FILE"],
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs")
+@pytest.mark.parametrize("file", ["fifo", "/dev/zero", "/dev/tty", "socket"])
+@pytest.mark.parametrize("option", READ)
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(
+    option, file, model, monkeypatch, capsys
+):
+    monkeypatch.chdir(model.parent)
+    np.save("x.npy", np.zeros((4, 3), np.float32))
+    os.mkfifo("fifo")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket")
+        code = main([file if word == "FILE" else word for word in READ[option]])
+    out, err = capsys.readouterr()
+    assert code in (1, 2)
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith(f"fastrnn: error: {file}: ")
+    assert file in ("/dev/tty", "socket") or "not a regular file" in err
+
+
+@pytest.mark.parametrize("option", ["trace --labels", "demo --text"])
+def test_of_a_text_no_more_is_read_than_is_wanted(option, model, monkeypatch, capsys):
+    monkeypatch.chdir(model.parent)
+    np.save("x.npy", np.zeros((4, 3), np.float32))
+    with open("huge.txt", "wb") as file:
+        file.write("ñ\r\n€b".encode())
+        file.truncate(1 << 40)
+    code = main(["huge.txt" if word == "FILE" else word for word in READ[option]])
+    err = capsys.readouterr().err
+    if option == "demo --text":
+        assert err == "fastrnn: error: huge.txt: more than 67,108,864 characters, expected fewer\n"
+    assert code == (option == "demo --text")
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_ends_a_command_and_leaves_nothing_half_written(name, model):
+    """Also on a file system where what is written has a name from the start."""
+    signum = getattr(signal, name)
+    code = f"""
+        import os, signal, sys
+        from fastrnn.cli import main
+        from fastrnn.formats import replacing, writing
+
+        def named(folder, spare, mode):
+            return open(spare, "xb"), False
+
+        def slow(file, arrays):
+            file.write(b"half")
+            file.flush()
+            print(os.listdir(), flush=True)
+            sys.stdin.readline()
+
+        replacing._create = named
+        writing._WRITERS[".safetensors"] = slow
+        signal.signal(signal.{name}, signal.SIG_DFL)
+        sys.exit(main(["convert", "model.npz", "out.safetensors"]))
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=model.parent,
+    )  # fmt: skip
+    assert ".tmp" in process.stdout.readline()
+    process.send_signal(signum)
+    assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == -signum
+    assert os.listdir(model.parent) == ["model.npz"]
 
 
 def test_a_terminal_of_few_letters_is_no_error(tmp_path):

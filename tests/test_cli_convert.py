@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -93,6 +94,27 @@ def test_a_file_that_is_there_stays_without_force(src, tmp_path, capsys):
     assert dst.read_bytes() == b"precious"
     assert main(["convert", str(src), str(dst), "--force"]) == 0
     assert_same(fastrnn.read(dst), WEIGHTS)
+
+
+def test_a_file_that_comes_meanwhile_stays_without_force(src, tmp_path, monkeypatch, capsys):
+    dst = tmp_path / "dst.npz"
+
+    def slow(path, weights, **options):
+        dst.write_bytes(b"precious")
+        write(path, weights, **options)
+
+    monkeypatch.setattr("fastrnn.cli.convert.write", slow)
+    assert main(["convert", str(src), str(dst)]) == 2
+    assert capsys.readouterr().err.endswith("is there already, --force overwrites it\n")
+    assert dst.read_bytes() == b"precious"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_force_keeps_what_is_private_private(src, tmp_path):
+    dst = tmp_path / "dst.npz"
+    dst.touch(mode=0o600)
+    assert main(["convert", str(src), str(dst), "--force"]) == 0
+    assert dst.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_file_can_be_converted_onto_itself(src):

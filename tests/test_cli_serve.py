@@ -56,11 +56,13 @@ def test_help_documents_the_protocol_and_every_close_code(capsys):
         (["rnn", "--reset-before"], 2, "--reset-before for a GRU"),
         (["lstm", "--threads", "0"], 2, "threads=0, expected an integer >= 1"),
         (["lstm", "--max-streams", "0"], 2, "max_streams=0, expected an integer >= 1"),
-        (["lstm", "--max-streams", "1000000000"], 2, "needs 1000000128 open files"),
+        (["lstm", "--max-streams", "1000000000"], 2, "needs 1000000768 open files"),
         (["lstm", "--max-batch", "-1"], 2, "max_batch=-1, expected an integer >= 1"),
         (["lstm", "--max-message", "11"], 2, "max_message=11, expected at least"),
         (["lstm", "--max-wait-ms", "nan"], 2, "--max-wait-ms: expected 0 or more"),
         (["lstm", "--idle-seconds", "-1"], 2, "--idle-seconds: expected 0 or more"),
+        (["lstm", "--origin", "example.org"], 2, "origin 'example.org' can match nothing"),
+        (["lstm", "--origin", "https://a.org/"], 2, "browsers send 'https://a.org'"),
         (["lstm", "--port", "65536"], 2, "--port 65536: expected 0 to 65535"),
     ],
 )
@@ -137,6 +139,54 @@ def test_what_tensors_do_not_say(tmp_path, rng, cell, options, arguments):
         websocket.send(x.tobytes())
         y = np.frombuffer(websocket.recv(), np.float32)
     np.testing.assert_array_equal(y.reshape(9, -1), layer.stream().run(x))
+
+
+@pytest.mark.parametrize(
+    ("cell", "tensors", "argument"),
+    [
+        ("GRU", {"h0": (2, 7)}, "h0"),
+        ("GRU", {"h0": (2, 1, 7)}, "h=h0"),
+        ("LSTM", {"init.h": (2, 7), "init.c": (2, 7)}, "h=init.h,c=init.c"),
+        ("LSTM", {"init": (2, 2, 7)}, "init"),
+    ],
+)
+def test_streams_begin_with_the_files_initial_state(tmp_path, rng, cell, tensors, argument):
+    layer = make_layer(cell)
+    path = tmp_path / "model.npz"
+    learned = {name: rng.standard_normal(s).astype(np.float32) for name, s in tensors.items()}
+    weights = {f"rnn.{name}": value for name, value in layer.state_dict().items()}
+    np.savez(path, **weights, **learned)
+    initial = list(learned.values())
+    initial = initial[0] if len(initial) == 1 else tuple(initial)
+    initial = tuple(initial) if cell == "LSTM" else initial
+    x = rng.standard_normal((9, layer.input_size)).astype(np.float32)
+    expected = layer.stream(1, initial_state=initial).run(x[:, None])[:, 0]
+    process = ServerProcess(path, "--initial-state", argument)
+    with process as server, server.connect() as websocket:
+        websocket.recv()
+        for _ in range(2):
+            websocket.send(x.tobytes())
+            y = np.frombuffer(websocket.recv(), np.float32)
+            np.testing.assert_array_equal(y.reshape(9, -1), expected)
+            websocket.send('{"op": "reset"}')
+            websocket.recv()
+
+
+@pytest.mark.parametrize(
+    ("prefix", "argument", "code", "message"),
+    [
+        ("lstm", "nowhere", 1, "--initial-state nowhere: no tensor 'nowhere'"),
+        ("lstm", "h=lstm.bias_ih_l0,c=no", 1, "no tensor 'no'"),
+        ("lstm", "lstm.bias_ih_l0", 2, "(16,), expected (2, num_layers, hidden_size), or two"),
+        ("rnn", "h=rnn.bias_ih_l0,c=rnn.bias_ih_l0", 2, "a RNN has no c"),
+        ("rnn", "rnn.bias_ih_l0", 2, "initial_state is (4,), expected (1, 1, 4)"),
+    ],
+)
+def test_an_initial_state_that_does_not_fit(model, capsys, prefix, argument, code, message):
+    assert main(["serve", model, prefix, "--port=0", "--initial-state", argument]) == code
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert message in err
 
 
 @pytest.mark.parametrize("arguments", [["no", "--port=0", "lstm"], ["no", "lstm", "--port=0"]])

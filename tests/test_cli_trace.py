@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
@@ -13,7 +14,8 @@ from cli_files import block_imports, stack_weights
 
 import fastrnn
 from fastrnn.cli import main
-from fastrnn.formats import write
+from fastrnn.cli.trace_input import read_sequence
+from fastrnn.formats import npy, write
 from fastrnn.layers.retention import half_lives, unit_order
 from fastrnn.layers.weights import StackConfig
 
@@ -262,10 +264,12 @@ def test_without_the_extra_figures_are_said_and_a_picture_is_refused(
         (np.zeros((0, 3)), "x.npy: no time steps, expected at least 1 (shape (0, 3))"),
         (np.full((4, 3), np.nan), "x.npy: holds NaN or infinite values, expected finite ones"),
         (np.full((4, 3), 1e300), "x.npy: holds NaN or infinite values, expected finite ones"),
-        (np.full((4, 3), "a"), "x.npy: dtype <U1, expected real numbers"),
-        (np.full((4, 3), None), "x.npy: cannot be read as .npy: Array can't be memory-mapped"),
+        (np.full((4, 3), "a"), "x.npy: is not an array of numbers"),
+        (np.full((4, 3), 1j), "x.npy: dtype complex128, expected real numbers"),
+        (np.full((4, 3), True), "x.npy: dtype bool, expected real numbers"),
+        (np.full((4, 3), None), "x.npy: is not an array of numbers"),
     ],
-    ids=["1d", "features", "empty", "nan", "overflow", "text", "objects"],
+    ids=["1d", "features", "empty", "nan", "overflow", "text", "complex", "bool", "objects"],
 )
 def test_an_x_that_does_not_fit_is_1_in_one_line(array, said, make, capsys):
     model, inputs, _ = make(StackConfig("GRU", 3, 5), 4, 3)
@@ -364,3 +368,84 @@ def test_a_fifo_is_refused_and_not_waited_for(make, tmp_path, capsys):
     os.mkfifo(tmp_path / "pipe.npy")
     assert main(["trace", model, "--input", str(tmp_path / "pipe.npy")]) == 2
     assert "pipe.npy: not a regular file" in capsys.readouterr().err
+
+
+# What is not finite
+
+
+@pytest.fixture
+def grows(tmp_path):
+    """An RNN whose state grows out of float32 within 60 steps, as command line."""
+    write(tmp_path / "m.npz", {"weight_ih_l0": np.ones((4, 2), "f4"),
+                               "weight_hh_l0": np.full((4, 4), 2, "f4")})  # fmt: skip
+    np.save(tmp_path / "x.npy", np.ones((60, 2), "f4"))
+    return [str(tmp_path / "m.npz"), "--input", str(tmp_path / "x.npy"), "--nonlinearity", "relu"]
+
+
+def test_a_state_that_grows_out_of_its_type_is_null_in_json(grows, capsys):
+    (part,) = as_json(capsys, *grows)["parts"]
+    assert part["states"]["h"] == {"norm_mean": None, "norm_max": None, "largest": None}
+    (part,) = as_json(capsys, *grows, "--steps", "0:20")["parts"]
+    assert part["states"]["h"]["largest"] > 1e12
+
+
+def test_a_gate_that_is_nan_has_no_half_life_and_is_not_called_endless(tmp_path, capsys):
+    weights = stack_weights("", StackConfig("LSTM", 2, 8, proj_size=2))
+    weights["weight_ih_l0"][:] = 1
+    weights["weight_hr_l0"][:] = 3e38  # h is infinite, and the gates of the next step inf - inf
+    weights["weight_hh_l0"][:] = [1, -1]
+    np.save(tmp_path / "x.npy", np.ones((4, 2), np.float32))
+    write(tmp_path / "m.npz", weights)
+    argv = [str(tmp_path / "m.npz"), "--input", str(tmp_path / "x.npy")]
+    (part,) = as_json(capsys, *argv)["parts"]
+    assert part["half_life_steps"] == [None] * 8
+    assert part["nan_units"] == 8
+    assert main(["trace", *argv]) == 0
+    out = capsys.readouterr().out
+    assert "  8 units whose forget gate is NaN, without a half-life\n" in out
+    assert "endless" not in out
+
+
+def test_a_picture_of_what_is_not_finite(grows, tmp_path):
+    pytest.importorskip("matplotlib")
+    assert main(["trace", *grows, "--png", str(tmp_path / "a.png")]) == 0
+    assert (tmp_path / "a.png").read_bytes().startswith(PNG)
+
+
+# Files that change, never end, or are larger than what is wanted of them
+
+
+def test_an_x_that_becomes_shorter_while_it_is_read_is_told(make, monkeypatch, capsys):
+    model, inputs, _ = make(StackConfig("GRU", 3, 5), 1 << 17, 3)
+    real = npy.Npy.read
+
+    def shorten(file, view):
+        os.truncate(inputs, 4096)
+        return real(file, view)
+
+    monkeypatch.setattr(npy.Npy, "read", shorten)
+    assert main(["trace", model, "--input", inputs]) == 1
+    assert capsys.readouterr().err == (
+        f"fastrnn: error: {inputs}: the file became shorter while it was read\n"
+    )
+
+
+def test_nothing_is_mapped():
+    """A mapped file that somebody truncates kills the process."""
+    for path in Path(fastrnn.__file__).parent.rglob("*.py"):
+        assert "mmap" not in path.read_text("utf-8"), path
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("dtype", ["<f4", ">f8", "<i2", "|u1", "<f2"])
+def test_one_row_is_read_piece_by_piece(order, batch_first, dtype, make, tmp_path, monkeypatch):
+    monkeypatch.setattr(npy, "_PIECE", 40)
+    x = np.arange(7 * 4 * 3).reshape(7, 4, 3).astype(dtype)
+    np.save(tmp_path / "x.npy", np.asarray(x.swapaxes(0, 1) if batch_first else x, order=order))
+    layer = fastrnn.GRU(3, 5)
+    arguments = {"input": str(tmp_path / "x.npy"), "batch_first": batch_first, "row": 2}
+    for lengths, steps in ((None, 7), ([1, 2, 5, 7], 5)):
+        found = read_sequence(argparse.Namespace(**arguments, lengths=lengths), layer)
+        np.testing.assert_array_equal(found, x[:steps, 2].astype(np.float32))
+        assert found.dtype == np.float32

@@ -25,6 +25,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 
+import fastrnn
 from fastrnn import formats
 from fastrnn.errors import FormatError
 
@@ -169,6 +170,20 @@ def mutate_pickle(rng: random.Random, data: bytes) -> bytes:
     return mutate(rng, data[:cut]) + data[cut:]
 
 
+def mutate_lightly(rng: random.Random, data: bytes) -> bytes:
+    """Change a byte or two, so that the graph is often still one."""
+    changed = bytearray(data)
+    rng.choice([flip, replace, set_length])(rng, changed)
+    return bytes(changed)
+
+
+def onnx_bytes() -> bytes:
+    from onnx_models import many_kinds
+
+    return many_kinds().SerializeToString()
+
+
+Mutator = Callable[[random.Random, bytes], bytes]
 FORMATS: dict[str, tuple[Callable[[], bytes], list[Mutator]]] = {
     "zip": (lambda: golden("checkpoint.pt"), [mutate, mutate_record, mutate_record]),
     "module": (lambda: golden("module.pt"), [mutate, mutate_record, mutate_record]),
@@ -176,6 +191,8 @@ FORMATS: dict[str, tuple[Callable[[], bytes], list[Mutator]]] = {
     "legacy": (lambda: golden("checkpoint_legacy.pt"), [mutate, mutate_pickle]),
     "safetensors": (lambda: written(formats.safetensors.write), [mutate, mutate_header]),
     "npz": (lambda: written(formats.npz.write), [mutate, mutate_record]),
+    "onnx": (onnx_bytes, [mutate]),
+    "onnx model": (onnx_bytes, [mutate_lightly]),
     "npz deflated": (lambda: golden("expected.npz"), [mutate, mutate_record]),
     "pickle": (lambda: case("15-plain-pickle/model.pkl"), [mutate, mutate_pickle]),
     "export": (lambda: case("08-pt2/tagger.pt2"), [mutate, mutate_record, mutate_record]),
@@ -223,9 +240,12 @@ def test_damaged_files_are_read_or_refused(name):
     assert refused > MUTANTS // 10
 
 
-def outcome(path: Path, seed: int) -> str | None:
+def outcome(name: str, path: Path, seed: int) -> str | None:
     """What a refusal says; None where the file was read. Anything else ends the process."""
     try:
+        if name == "onnx model":
+            run(fastrnn.load_model(path))
+            return None
         found = formats.contents(path)
     except FormatError as error:
         return str(error)
@@ -234,6 +254,26 @@ def outcome(path: Path, seed: int) -> str | None:
         sys.exit(1)
     assert all(type(array) is np.ndarray for array in found.weights.values())
     return None
+
+
+def run(model: fastrnn.Model) -> None:
+    """Run what was read, twice; a ValueError that names a node is an answer, too."""
+    arrays = [
+        np.ones(
+            [3 if n is None or isinstance(n, str) else n for n in value.shape or ()], value.dtype
+        )
+        for value in model.inputs.values()
+        if np.prod([n for n in value.shape or () if isinstance(n, int)]) < 1_000_000
+    ]
+    if len(arrays) < len(model.inputs):
+        return
+    for _ in range(2):
+        words = "node "
+        try:
+            model(*arrays)
+        except ValueError as error:
+            words = str(error)
+        assert words.startswith(("node ", "Model: ")), words
 
 
 def read_mutants(name: str, first: int, last: int) -> None:
@@ -254,7 +294,7 @@ def read_mutants(name: str, first: int, last: int) -> None:
             rng = random.Random(f"{name} {seed}")
             path.write_bytes(rng.choice(mutators)(rng, sound))
             started = time.perf_counter()
-            words = outcome(path, seed)
+            words = outcome(name, path, seed)
             assert time.perf_counter() - started < SECONDS, f"seed {seed} took too long"
             assert words is None or words.startswith(f"{path}: "), words
             assert words is None or len(words) < 2000, words

@@ -20,6 +20,7 @@ FLOORS = (
     ("demo",),
     ("__init__",),
     ("loading",),
+    ("models",),
     ("machine",),
     ("layers",),
     ("streams", "formats", "serve"),
@@ -44,8 +45,7 @@ def imported(path: Path) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
-            whole = node.module == "fastrnn"
-            names |= {f"fastrnn.{a.name}" for a in node.names} if whole else {str(node.module)}
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return {name for name in names if name.split(".")[0] == "fastrnn"}
 
 
@@ -60,3 +60,46 @@ def test_imports_go_down(path):
 def test_every_room_has_a_floor():
     rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES}
     assert rooms <= set(FLOOR)
+
+
+def module_name(path: Path) -> str:
+    """The dotted name of a module of the package."""
+    parts = ["fastrnn", *path.relative_to(PACKAGE).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+NAMES = {module_name(path): path for path in MODULES}
+
+
+def module_of(name: str) -> str:
+    """The module that a dotted name is in, or is."""
+    while name not in NAMES and "." in name:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def circle(room: str) -> list[str]:
+    """Modules of a room of which each imports the next, and the last the first; [] if none do."""
+    done, path = set(), []
+
+    def visit(module: str) -> list[str]:
+        if module in path:
+            return path[path.index(module) :]
+        if module in done:
+            return []
+        path.append(module)
+        others = {module_of(name) for name in imported(NAMES[module])} - {module}
+        for other in sorted(x for x in others if f"{x}.".startswith(f"fastrnn.{room}.")):
+            if found := visit(other):
+                return found
+        path.pop()
+        done.add(module)
+        return []
+
+    inside = (name for name in sorted(NAMES) if f"{name}.".startswith(f"fastrnn.{room}."))
+    return next(filter(None, map(visit, inside)), [])
+
+
+@pytest.mark.parametrize("room", ["serve"])
+def test_no_module_is_in_an_import_circle(room):
+    assert circle(room) == []

@@ -280,9 +280,9 @@ H = np.zeros((1, 8, 16), np.float32)
         (lambda: lstm()(X[:, 0], (H, H)), ValueError, r"h_0 is \(1, 8, 16\), expected \(1, 16\)"),
         (lambda: lstm()(X, lengths=[5] * 7), ValueError, r"lengths is \(7,\), expected .*\(8,\)"),
         (
-            lambda: lstm()(X, lengths=[5] * 7 + [0]),
+            lambda: lstm()(X, lengths=[5] * 7 + [-1]),
             ValueError,
-            r"lengths\[7\] is 0, expected 1 to 5",
+            r"lengths\[7\] is -1, expected 0 to 5",
         ),
         (lambda: lstm()(X, lengths=[6] + [5] * 7), ValueError, r"lengths\[0\] is 6"),
         (
@@ -428,19 +428,55 @@ def test_threads_share_a_layer(rng, engine):
     assert not wrong
 
 
+@pytest.mark.parametrize(("how", "dtype"), ENGINES)
+@pytest.mark.parametrize("batch_first", [False, True])
 @example(lengths=[1, 1, 1])
 @example(lengths=[4, 4, 4])
 @example(lengths=[1, 4, 2])
-@given(lengths=st.lists(st.integers(1, 4), min_size=1, max_size=6))
-@settings(max_examples=30)
-def test_a_ragged_row_is_what_it_is_alone(lengths):
-    config = StackConfig("GRU", 3, 5, num_layers=2, bidirectional=True)
+@example(lengths=[0, 0])
+@example(lengths=[3, 0, 4])
+@given(lengths=st.lists(st.integers(0, 4), min_size=1, max_size=6))
+@settings(max_examples=10)
+def test_a_ragged_row_is_what_it_is_alone(how, dtype, batch_first, lengths):
+    config = StackConfig("LSTM", 3, 5, num_layers=2, bidirectional=True)
     rng = np.random.default_rng(1)
-    layer = fastrnn.GRU.from_state_dict(reference.random_weights(config, rng, "float64"))
-    x = rng.standard_normal((4, len(lengths), 3))
-    y, h = layer(x, lengths=lengths)
+    weights = reference.random_weights(config, rng, dtype)
+    layer = fastrnn.LSTM.from_state_dict(weights, batch_first=batch_first, **how)
+    x = rng.standard_normal((4, len(lengths), 3)).astype(dtype)
+    hx = tuple(rng.standard_normal((4, len(lengths), 5)).astype(dtype) for _ in "hc")
+    y, state = layer(x.swapaxes(0, 1) if batch_first else x, hx, lengths=lengths)
+    y = y.swapaxes(0, 1) if batch_first else y
     for row, length in enumerate(lengths):
-        alone, h_alone = layer(x[:length, row])
-        np.testing.assert_allclose(y[:length, row], alone, rtol=1e-12, atol=1e-14)
-        np.testing.assert_allclose(h[:, row], h_alone, rtol=1e-12, atol=1e-14)
+        alone, state_alone = np.empty((0, 10)), tuple(part[:, row] for part in hx)
+        if length:
+            alone, state_alone = layer(x[:length, row], state_alone)
+        np.testing.assert_allclose(y[:length, row], alone, **TOLERANCE[dtype])
+        for ours, theirs in zip(state, state_alone, strict=True):
+            np.testing.assert_allclose(ours[:, row], theirs, **TOLERANCE[dtype])
         assert not y[length:, row].any()
+
+
+@pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN"])
+def test_one_initial_state_for_every_row(rng, cell):
+    config = StackConfig(cell, 3, 5, num_layers=2, bidirectional=True)
+    layer = getattr(fastrnn, cell).from_state_dict(reference.random_weights(config, rng))
+    x = rng.standard_normal((4, 6, 3)).astype(np.float32)
+    one = tuple(rng.standard_normal((4, 5)).astype(np.float32) for _ in range(1 + (cell == "LSTM")))
+    forms = (np.repeat(part[:, None], 6, 1) for part in one), one, (part[:, None] for part in one)
+    many, *few = (tuple(form) if cell == "LSTM" else next(iter(form)) for form in forms)
+    expected, _ = layer(x, many)
+    for hx in few:
+        np.testing.assert_array_equal(layer(x, hx)[0], expected)
+
+
+@pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN"])
+def test_no_rows_take_no_time_however_many_steps_they_have(cell):
+    """Nor memory: neither a run, nor a ragged one, nor a trace walks through time."""
+    config = StackConfig(cell, 3, 5, num_layers=2)
+    weights = reference.random_weights(config, np.random.default_rng(0))
+    layer = getattr(fastrnn, cell).from_state_dict(weights)
+    x = np.zeros((10**11, 0, 3), np.float32)
+    assert layer(x)[0].shape == layer(x, lengths=np.zeros(0, int))[0].shape == (10**11, 0, 5)
+    assert layer.trace(x)["h"].shape == (2, 1, 10**11, 0, 5)
+    pool = layer.pool(1)
+    assert pool.run([], x).shape == pool.run([], x, lengths=[]).shape == (10**11, 0, 5)

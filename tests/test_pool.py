@@ -65,6 +65,37 @@ def assert_same(layer, ours, theirs):
         np.testing.assert_allclose(ours, theirs, **BLAS)
 
 
+@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize(("how", "dtype"), ENGINES)
+def test_streams_begin_with_the_initial_state_and_reset_goes_back_to_it(kind, how, dtype):
+    layer = make(kind, how, dtype)
+    rng = np.random.default_rng(3)
+    widths = (layer.pool(1).output_size, 17) if kind.startswith("LSTM") else (17,)
+    initial = tuple(rng.standard_normal((2, width)).astype(dtype) for width in widths)
+    initial = initial if len(widths) == 2 else initial[0]
+    x = frames(layer, 6, 5)
+    expected, state = layer(x, initial)
+    pool = layer.pool(2, grow=True, initial_state=initial)
+    for _ in range(2):  # in slots that others had before, too
+        ids = [pool.open() for _ in range(5)]
+        for ours, theirs in zip(parts(pool.get_state(ids)), parts(initial), strict=True):
+            np.testing.assert_array_equal(ours, np.repeat(theirs[:, None], 5, 1))
+        assert_same(layer, pool.run(ids, x), expected)
+        pool.reset(ids[1:4])
+        pool.set_state(ids[:1], initial)
+        assert_same(layer, pool.run(ids[:4], x[:, :4]), expected[:, :4])
+        saved = pool.save(ids[0])
+        np.testing.assert_array_equal(
+            parts(pool.get_state([ids[0]]))[0][:, 0], parts(state)[0][:, 0]
+        )
+        for id in ids:
+            pool.close(id)
+    # A saved state says where a stream is, not where it began.
+    for other in (layer.pool(1), pool):
+        id = other.load(saved)
+        np.testing.assert_array_equal(parts(other.get_state([id]))[0][:, 0], parts(state)[0][:, 0])
+
+
 class Model(RuleBasedStateMachine):
     """A pool beside one stream of its own for each id: whatever is done to both, they agree."""
 

@@ -14,11 +14,23 @@ from serving import GatedLayer, in_loop, make_layer
 
 import fastrnn
 from fastrnn.serve import Batcher, ClosedError
-from fastrnn.serve.stats import WINDOW, Window
 
 
 def frames(rng, k, layer):
     return rng.standard_normal((k, layer.input_size)).astype(np.float32)
+
+
+@in_loop
+async def test_sessions_begin_with_the_initial_state_and_reset_goes_back_to_it(rng):
+    layer = make_layer("GRU")
+    initial = rng.standard_normal((2, 7)).astype(np.float32)
+    x = frames(rng, 4, layer)
+    expected = layer.stream(initial_state=initial).run(x)
+    batcher = Batcher(layer, 4, 4, initial_state=initial)
+    async with batcher, batcher.session() as session:
+        for _ in range(2):
+            np.testing.assert_array_equal(await session.run(x), expected)
+            await session.reset()
 
 
 @pytest.mark.parametrize("batch_first", [False, True])
@@ -84,16 +96,15 @@ async def test_frames_of_one_session_keep_their_order_and_never_share_a_call(rng
 
 
 @in_loop
-async def test_calls_at_the_door_are_cancelled_without_losing_order_or_place(rng):
+async def test_calls_that_wait_are_cancelled_without_losing_order(rng):
     gated = GatedLayer(make_layer())
     x = frames(rng, 8, gated)
     async with Batcher(gated, 1, 1, max_pending=2) as batcher, batcher.session() as session:
         calls = [asyncio.ensure_future(session.step(row)) for row in x]
         await gated.begun(1)
-        assert len(session.pending) == 2  # the others wait at the door
         calls[3].cancel()
         gated.let()
-        while not calls[0].done():  # its place is promised to call 2, which has not run yet
+        while not calls[0].done():
             await asyncio.sleep(0)
         calls[4].cancel()
         gated.let(10)
@@ -105,39 +116,79 @@ async def test_calls_at_the_door_are_cancelled_without_losing_order_or_place(rng
     assert all(isinstance(results[i], asyncio.CancelledError) for i in (3, 4))
 
 
-@pytest.mark.parametrize("what", ["a newcomer", "a cancellation", "a drain"])
+@pytest.mark.parametrize("drains", [False, True])
+@pytest.mark.parametrize("turns", range(8))
+@pytest.mark.parametrize("cancelled", [0, 1, 2])
 @in_loop
-async def test_a_place_that_is_promised_and_not_yet_taken(rng, what):
+async def test_a_call_that_is_cancelled_at_any_moment_holds_up_nobody(
+    rng, cancelled, turns, drains
+):
+    """Of three calls one is cancelled some turns after the first kernel call was let go."""
     gated = GatedLayer(make_layer())
     x = frames(rng, 3, gated)
-    async with Batcher(gated, 1, 1, max_pending=1) as batcher, batcher.session() as session:
-        calls = [asyncio.ensure_future(session.step(x[0]))]
+    batcher = Batcher(gated, 1, 1, max_pending=1)
+    session = await batcher.open()
+    calls = [asyncio.ensure_future(session.step(row)) for row in x]
+    await gated.begun(1)
+    drain = asyncio.ensure_future(batcher.drain()) if drains else None
+    gated.let(3)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    calls[cancelled].cancel()
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    others = [i for i in range(3) if i != cancelled]
+    rows = [results[i] for i in others]
+    stepped, withdrawn = (gated.layer.stream().run(x[which]) for which in ([0, 1, 2], others))
+    assert np.array_equal(rows, stepped[others]) or np.array_equal(rows, withdrawn)
+    await (drain or batcher.drain())
+    assert len(gated) == 0
+
+
+@in_loop
+async def test_a_call_that_may_not_wait_is_told_that_the_session_is_in_use(rng):
+    gated = GatedLayer(make_layer())
+    x = frames(rng, 4, gated)
+    async with Batcher(gated, 1, 1, max_pending=2) as batcher, batcher.session() as session:
+        calls = [asyncio.ensure_future(session.step(row, wait=False)) for row in x[:2]]
         await gated.begun(1)
-        calls.append(asyncio.ensure_future(session.step(x[1])))
-        if what == "a cancellation":
-            calls.append(asyncio.ensure_future(session.step(x[2])))
-        await asyncio.sleep(0)  # all but the first are at the door
-        open_door = session._open_door
+        for refused in (
+            session.step(x[0], wait=False),
+            session.run(x, wait=False),
+            session.save(wait=False),
+            session.load(b"", wait=False),
+            session.reset(wait=False),
+        ):
+            with pytest.raises(
+                fastrnn.BusyError, match="the session is in use, with max_pending=2 of its calls"
+            ):
+                await refused
+        calls.append(asyncio.ensure_future(session.step(x[2])))  # may wait
+        gated.let(4)
+        y = [*await asyncio.gather(*calls), await session.step(x[3], wait=False)]
+        np.testing.assert_array_equal(y, gated.layer.stream().run(x))
 
-        def meddle():
-            session._open_door = open_door
-            if what == "a newcomer":  # will run before the one with the promise
-                calls.append(asyncio.ensure_future(session.step(x[2])))
-            open_door()
-            if what == "a cancellation":
-                calls[1].cancel()
 
-        session._open_door = meddle
-        drain = asyncio.ensure_future(batcher.drain()) if what == "a drain" else None
-        gated.let(3)
-        await asyncio.wait(calls)
-        results = await asyncio.gather(*calls, return_exceptions=True)  # with the newcomer
-        if drain is not None:
-            await drain
-    kept = [0, 2] if what == "a cancellation" else range(len(calls))
-    np.testing.assert_array_equal(
-        [results[i] for i in kept], gated.layer.stream().run(x[list(kept)])
-    )
+@in_loop
+async def test_a_session_that_outlives_a_task(rng):
+    layer = make_layer()
+    x = frames(rng, 6, layer)
+    expected = layer.stream().run(x)
+    async with Batcher(layer, 2, 2) as batcher:
+        session = await asyncio.create_task(batcher.open())
+        np.testing.assert_array_equal(await asyncio.create_task(session.run(x[:3])), expected[:3])
+        other = await batcher.open(state=await session.save())
+        with pytest.raises(fastrnn.PoolFullError):
+            await batcher.open()
+        await asyncio.create_task(session.close())
+        with pytest.raises(ClosedError, match="the session is not open"):
+            await session.step(x[0])
+        await session.close()
+        with pytest.raises(fastrnn.StateError):
+            await batcher.open(state=b"no state")
+        np.testing.assert_array_equal(await other.run(x[3:]), expected[3:])
+        assert len(batcher) == 1
+    with pytest.raises(ClosedError, match="not open"):  # the drain closed it
+        await other.step(x[0])
 
 
 @in_loop
@@ -181,9 +232,7 @@ async def test_a_cancelled_run_drops_the_frames_behind_the_one_in_the_kernel(rng
         assert len(gated.calls) == 3
 
 
-@pytest.mark.parametrize(
-    "moment", ["resting", "queued", "sent ahead", "in the kernel", "at the door"]
-)
+@pytest.mark.parametrize("moment", ["resting", "queued", "sent ahead", "in the kernel", "waiting"])
 @in_loop
 async def test_a_client_that_vanishes_frees_its_stream_once(rng, moment):
     gated = GatedLayer(make_layer())
@@ -197,7 +246,7 @@ async def test_a_client_that_vanishes_frees_its_stream_once(rng, moment):
 
         async def client():
             async with batcher.session() as session:
-                calls = {"resting": 0, "at the door": 2}.get(moment, 1)
+                calls = {"resting": 0, "waiting": 2}.get(moment, 1)
                 await asyncio.gather(*(session.step(x) for _ in range(calls)))
                 await asyncio.sleep(10)
 
@@ -212,7 +261,7 @@ async def test_a_client_that_vanishes_frees_its_stream_once(rng, moment):
         await asyncio.sleep(0.01)
         task.cancel()
         await asyncio.sleep(0.01)
-        if moment in ("in the kernel", "at the door", "sent ahead"):
+        if moment in ("in the kernel", "waiting", "sent ahead"):
             assert not task.done()  # leaves only when its stream is free
             assert len(batcher) == (2 if moment == "sent ahead" else 1)
         gated.let(2 if moment == "sent ahead" else 1)
@@ -452,11 +501,10 @@ async def test_one_sessions_nan_stays_its_own_and_is_counted(rng):
 
 
 @in_loop
-async def test_results_do_not_keep_their_batch_alive(rng):
+async def test_a_session_that_is_closed_is_kept_by_nobody(rng):
     layer = make_layer()
     async with Batcher(layer, 1, 1) as batcher, batcher.session() as session:
-        y = await session.step(frames(rng, 1, layer)[0])
-        assert y.base is None
+        await session.step(frames(rng, 1, layer)[0])
         gone = weakref.ref(session)
     del session
     gc.collect()
@@ -482,13 +530,3 @@ async def test_statistics(rng):
         assert 0 < values["p50"] <= values["p99"] <= values["p99.9"] <= values["max"]
         assert 0 < values["mean"] <= values["max"]
     assert stats["batch_size"]["max"] <= 3
-
-
-def test_a_window_keeps_the_last_samples_across_its_end():
-    window = Window()
-    for begin in range(0, 2 * WINDOW, WINDOW // 2 + 1):
-        window.add(np.arange(begin, begin + WINDOW // 2 + 1, dtype=float))
-    found, last = window.quantiles(), np.arange(window.count - WINDOW, window.count)
-    assert found["p50"] == np.percentile(last, 50)
-    assert found["max"] == window.count - 1
-    assert found["mean"] == (window.count - 1) / 2

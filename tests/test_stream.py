@@ -92,6 +92,72 @@ def test_state_goes_out_and_back_in(rng, cell):
     assert [s.shape for s in states(state)] == [s.shape for s in states(h_n)]
 
 
+@pytest.mark.parametrize(("how", "dtype"), ENGINES)
+@pytest.mark.parametrize("cell", list(LAYERS))
+@pytest.mark.parametrize("batch", [None, 1, 3])
+def test_streams_begin_with_the_initial_state_and_reset_goes_back_to_it(
+    rng, cell, batch, how, dtype
+):
+    layer = make(cell, dtype=dtype, **how)
+    rows = 1 if batch is None else batch
+    x = rng.standard_normal((5, rows, 6)).astype(dtype)
+    one = [rng.standard_normal((2, 17)) for _ in range(2 if cell == "LSTM" else 1)]
+    each = [rng.standard_normal((2, rows, 17)) for _ in one]
+    for initial, hx in (
+        (one, [np.repeat(part[:, None], rows, 1) for part in one]),
+        ([part[:, None] for part in one], [np.repeat(part[:, None], rows, 1) for part in one]),
+        (each, each),
+    ):
+        if batch is None and initial[0].ndim == 3:
+            continue
+        initial = [part.copy() for part in initial]
+        initial, hx = (tuple(parts) if cell == "LSTM" else parts[0] for parts in (initial, hx))
+        expected, _ = layer(x, hx)
+        stream = layer.stream(batch, initial_state=initial)
+        for part in states(initial):
+            part[...] = 9  # copied: what becomes of the caller's does not matter
+        for _ in range(2):
+            y = stream.run(x[:, 0] if batch is None else x)
+            np.testing.assert_allclose(y.reshape(expected.shape), expected, **TOLERANCE[dtype])
+            stream.reset()
+        stream.run(x[:, 0] if batch is None else x)
+        stream.reset(rows - 1)
+        last = stream.run(x[:, 0] if batch is None else x).reshape(expected.shape)[:, -1]
+        np.testing.assert_allclose(last, expected[:, -1], **TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize(
+    ("cell", "batch", "initial", "error", "message"),
+    [
+        (
+            "GRU",
+            3,
+            np.zeros((2, 4, 17)),
+            ValueError,
+            r"initial_state is \(2, 4, 17\), expected \(2, 3, ",
+        ),
+        (
+            "GRU",
+            3,
+            np.zeros(17),
+            ValueError,
+            r"initial_state is \(17,\), expected \(2, 3, 17\), or \(2, ",
+        ),
+        ("GRU", None, np.zeros((2, 1, 17)), ValueError, r"expected \(2, 17\)"),
+        ("GRU", 3, "abc", TypeError, "initial_state has dtype"),
+        ("GRU", 3, (np.zeros((2, 17)),) * 2, ValueError, "initial_state is"),
+        ("LSTM", 3, np.zeros((2, 17)), ValueError, "initial_state is ndarray, expected a pair"),
+        ("LSTM", 3, (np.zeros((2, 17)), None), TypeError, "initial_state c has dtype object"),
+    ],
+)
+def test_an_initial_state_that_does_not_fit(cell, batch, initial, error, message):
+    with pytest.raises(error, match=f"^{cell} stream: .*{message}"):
+        make(cell).stream(batch, initial_state=initial)
+    if batch is not None:
+        with pytest.raises(error, match=f"^{cell} pool: "):
+            make(cell).pool(batch, initial_state=initial)
+
+
 def test_reset_zeroes_just_the_rows_named(rng):
     layer = make()
     x = rng.standard_normal((4, 6)).astype(np.float32)

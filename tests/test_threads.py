@@ -155,3 +155,41 @@ def test_a_child_makes_its_own():
         print(np.array_equal(two(x)[0], expected))
         """
     ) == ["0", "True"]
+
+
+@LINUX
+@pytest.mark.parametrize("batch", [1, 16])
+def test_threads_that_share_one_core_cost_little(batch):
+    """A helper without a core of its own is not waited for: turn by turn, in the same time."""
+    (ratio,) = python(
+        f"""
+        os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+        x = np.resize(x, (200, {batch}, 70))
+        taken = {{one: [], two: []}}
+        for _ in range(40):
+            for layer, times in taken.items():
+                begin = time.perf_counter()
+                layer(x)
+                times.append(time.perf_counter() - begin)
+        print(sum(taken[two]) / sum(taken[one]))
+        """
+    )
+    assert float(ratio) < 2  # 1.0 to 1.1; with a barrier that waits, 5 to 13
+
+
+@LINUX
+def test_an_exit_beside_a_run_in_a_daemon_thread():
+    assert python(
+        """
+        import threading
+
+        def forever():
+            while True:
+                two(x)
+
+        for _ in range(2):
+            threading.Thread(target=forever, daemon=True).start()
+        time.sleep(0.05)
+        print("done")
+        """
+    ) == ["done"]

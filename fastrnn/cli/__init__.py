@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 from fastrnn.cli import bench, convert, demo, info, inspect, serve, trace, verify
-from fastrnn.cli.output import NO, USAGE, CommandError, complain, printable
+from fastrnn.cli.ending import ended_by_signals
+from fastrnn.cli.output import NO, USAGE, CommandError, complain, drop, printable
 from fastrnn.errors import FormatError
 from fastrnn.layers.engines import choose_isa
 from fastrnn.version import __version__
@@ -21,7 +21,8 @@ exit codes:
   0    done; for verify, bench and demo: the figures agree
   1    the answer is no: the file is damaged or holds no such weights, the figures differ
   2    a wrong command line, or a file that cannot be opened or written
-  130  interrupted
+  130  interrupted; SIGTERM and SIGHUP end a command as they end any, and nothing is left half
+       written
 
 --json prints one JSON object on stdout and nothing else there. Files are never executed:
 what a pickle wants to run is listed by `fastrnn inspect`, not run.
@@ -60,15 +61,21 @@ def make_parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` (sys.argv if None) says, and return its exit code."""
-    code, message = _outcome(argv)
+    with ended_by_signals():
+        code, message = _outcome(argv)
     try:
         if sys.stdout is not None:
             sys.stdout.flush()  # here, where an error can still be told
     except OSError as error:
-        _drop_stdout()
+        drop(sys.stdout)
         code, message = _told(error)
     if message:
         complain(message)
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()  # what argparse said, too
+    except OSError:
+        drop(sys.stderr)
     return code
 
 
@@ -114,14 +121,3 @@ def _run(argv: Sequence[str] | None) -> int:
     except ValueError as error:  # of the environment variable FASTRNN_ISA
         raise CommandError(str(error), USAGE) from None
     return int(args.run(args))
-
-
-def _drop_stdout() -> None:
-    """Send what is still buffered for stdout nowhere: Python flushes it at exit."""
-    try:
-        descriptor = sys.stdout.fileno()
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, descriptor)
-        os.close(nowhere)
-    except (AttributeError, OSError, ValueError):
-        pass  # stdout is closed, or no file

@@ -38,8 +38,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert `args.src` to `args.dst`."""
-    if os.path.lexists(args.dst) and not args.force:
-        raise CommandError(f"{args.dst}: is there already, --force overwrites it", USAGE)
+    if os.path.lexists(args.dst) and not args.force:  # before any work
+        raise _there(args.dst)
     with opened(args.src) as found:
         names = select(found.weights, args.prefix, args.src)
         left_out = select(found.skipped, args.prefix)
@@ -51,7 +51,9 @@ def run(args: argparse.Namespace) -> int:
         read = found.in_memory(names.values())
     weights = {short: read.weights[name] for short, name in names.items()}
     try:
-        write(args.dst, weights)
+        write(args.dst, weights, overwrite=args.force)
+    except FileExistsError:
+        raise _there(args.dst) from None
     except (ValueError, TypeError) as error:
         raise CommandError(f"{args.dst}: {str(error).removeprefix('write: ')}") from None
     except OSError as error:  # it may name the temporary file
@@ -82,6 +84,10 @@ def run(args: argparse.Namespace) -> int:
             f"from {args.src} ({found.format}){under}"
         )
     return OK
+
+
+def _there(path: str) -> CommandError:
+    return CommandError(f"{path}: is there already, --force overwrites it", USAGE)
 
 
 def _check_stacks(weights: Weights, names: Mapping[str, str]) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from fastrnn.cli.models.inspect import run as inspect_model
+from fastrnn.cli.models.options import add_options, is_onnx
 from fastrnn.cli.output import NO, OK, plural, say, say_json, say_table, size
 from fastrnn.formats import Contents, Stored, opened
 from fastrnn.layers.statedict import StackWeights, StateDict, told
@@ -46,16 +48,23 @@ def add_parser(subparsers: Any) -> None:
         "inspect",
         help="show a file's tensors and recurrent stacks",
         description="Show what a weights file holds: tensors, the recurrent stacks that fastrnn "
-        "can load, foreign objects by name, and tensors that could not be read, with the reason.",
-        epilog="Exit code 0: at least one stack can be loaded; 1: none.",
+        "can load, foreign objects by name, and tensors that could not be read, with the reason. "
+        "Of a whole model (.onnx): inputs, outputs, states, operators, and what runs in the "
+        "kernels.",
+        epilog="Exit code 0: at least one stack, or the model, can be loaded; 1: none.",
     )
-    parser.add_argument("file", metavar="FILE", help="weights, as fastrnn.load takes them")
+    parser.add_argument(
+        "file", metavar="FILE", help="weights, as fastrnn.load takes them, or a whole model (.onnx)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what `args.file` holds; NO if no stack in it can be loaded."""
+    if is_onnx(args.file):
+        return inspect_model(args)
     with opened(args.file) as found:
         state = StateDict(found.weights)
         read: set[int] = set()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 OK, NO, USAGE = 0, 1, 2  # exit codes, explained in `fastrnn --help`
@@ -42,8 +44,13 @@ def say(line: str = "") -> None:
 
 
 def note(line: str) -> None:
-    """Print one line about the command itself on stderr."""
-    _write(sys.stderr, line)
+    """Print one line about the command itself on stderr; where it cannot be told, it is not."""
+    try:
+        _write(sys.stderr, line)
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except OSError:  # a full disk, or nobody who reads
+        drop(sys.stderr)
 
 
 def complain(message: str) -> None:
@@ -52,8 +59,21 @@ def complain(message: str) -> None:
 
 
 def say_json(value: dict[str, Any]) -> None:
-    """Print one JSON object, which is all that a command with --json prints on stdout."""
-    say_lines(json.dumps(value, indent=2, allow_nan=False))
+    """Print one JSON object, which is all that a command with --json prints on stdout.
+
+    JSON has no NaN and no infinity: they are null.
+    """
+    say_lines(json.dumps(_finite(value), indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
 
 
 def say_lines(text: str) -> None:
@@ -113,8 +133,12 @@ class ProgressBar:
             self._draw(f"\r{self._label} [{bar}] {100 * done // total:3d}%")
 
     def _draw(self, text: str) -> None:
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        try:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        except OSError:
+            self._shown = False
+            drop(sys.stderr)
 
 
 def _write(stream: TextIO | None, line: str) -> None:
@@ -123,3 +147,14 @@ def _write(stream: TextIO | None, line: str) -> None:
     encoding = stream.encoding or "utf-8"
     encoded = printable(line).encode(encoding, "backslashreplace")
     stream.write(encoded.decode(encoding) + "\n")
+
+
+def drop(stream: TextIO | None) -> None:
+    """Send what is still buffered for `stream` nowhere: Python flushes it at exit."""
+    try:
+        descriptor = stream.fileno()  # type: ignore[union-attr]
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+    except (AttributeError, OSError, ValueError):
+        pass  # it is closed, or no file

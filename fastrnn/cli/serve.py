@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import resource
 import signal
 import sys
@@ -15,12 +16,13 @@ from fastrnn.cli.extras import without_extra
 from fastrnn.cli.output import OK, USAGE, CommandError, note, plural, say
 from fastrnn.cli.unsaid import add_unsaid, load_stack
 from fastrnn.errors import FormatError
+from fastrnn.formats import read
 
 if TYPE_CHECKING:
     from fastrnn.serve.server import Limits
 
 
-SPARE_FILES = 128  # descriptors beside those of the streams
+SPARE_FILES = 768  # descriptors beside those of the streams: the server's spare sockets, and more
 
 # Python's default of 5 ms is how long the thread that steps may wait, after each kernel call, for a
 # busy event loop to let it hand over the results.
@@ -33,10 +35,10 @@ float32 (k, input_size), is answered by one of (k, output_size). In text, at any
   {"op": "save"}                    answered by {"op": "save", "state": BASE64}
   {"op": "load", "state": BASE64}   go on from a saved state, of this server or another;
                                     answered by {"op": "load"}
-  {"op": "reset"}                   start anew; answered by {"op": "reset"}
+  {"op": "reset"}                   begin anew; answered by {"op": "reset"}
 GET /health answers "ok"; GET /metrics is for Prometheus.
 
-SIGTERM or SIGINT drains: what was received is answered, each client is sent {"op": "drain",
+SIGTERM, SIGINT or SIGHUP drains: what was received is answered, each client is sent {"op": "drain",
 "state": BASE64}, the state after its last answer, and the connection is closed with 1001.
 
 close codes:
@@ -61,12 +63,21 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("file", metavar="FILE", help="weights, as fastrnn.load takes them")
     parser.add_argument("prefix", metavar="PREFIX", nargs="?", default="", help="which stack in it")
+    parser.add_argument(
+        "--initial-state", metavar="NAME",
+        help="the tensor of FILE with which streams begin, and to which a reset goes back: "
+        "(num_layers, hidden_size); of an LSTM h=NAME,c=NAME, or one that holds both: (2, ...)",
+    )  # fmt: skip
     where = parser.add_argument_group("where")
     where.add_argument("--host", default="127.0.0.1", help="address to bind to (%(default)s)")
     where.add_argument("--port", type=int, default=8765, help="0: any that is free (%(default)s)")
     where.add_argument(
         "--origin", metavar="URL", action="append", default=[],
         help="let web pages of this origin connect, such as https://example.org; may be repeated",
+    )  # fmt: skip
+    where.add_argument(
+        "--metrics-host", metavar="NAME", action="append", default=[],
+        help="answer /metrics under this name too, beside addresses and localhost; may be repeated",
     )  # fmt: skip
     add_unsaid(parser)
     limits = parser.add_argument_group("limits")
@@ -76,7 +87,13 @@ def add_parser(subparsers: Any) -> None:
         ("batch", int, 256, "streams in one kernel call"),
         ("wait-ms", float, 0.0, "how long a frame may wait for others when the CPU is idle"),
         ("message", int, 262144, "bytes of one message, or its answer"),
-        ("rate", float, 0.0, "frames a second of one client; a faster one is slowed; 0: any"),
+        (
+            "rate",
+            float,
+            0.0,
+            "frames a second of one client, a command or ping counting as one; a "
+            "faster one is slowed; 0: any",
+        ),
     ):
         limits.add_argument(
             f"--max-{name}", type=kind, default=default, metavar="N", help=f"{text} (%(default)s)"
@@ -93,7 +110,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM, SIGINT or SIGHUP."""
     with without_extra("serve", "serve"):
         from fastrnn.serve.server import Limits
     for name in ("max_wait_ms", "max_rate", "idle_seconds", "drain_seconds"):
@@ -104,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
     limits = Limits(**{name: getattr(args, name) for name in Limits.__dataclass_fields__})
     _allow_files(limits.max_streams + SPARE_FILES)
     layer = _load(args)
-    return asyncio.run(_serve(layer, limits, args))
+    return asyncio.run(_serve(layer, limits, _initial_state(args, layer), args))
 
 
 def _load(args: argparse.Namespace) -> Any:
@@ -114,6 +131,40 @@ def _load(args: argparse.Namespace) -> Any:
         raise
     except ValueError as error:  # of threads
         raise CommandError(str(error), USAGE) from None
+
+
+def _initial_state(args: argparse.Namespace, layer: Any) -> Any:
+    """Return what `layer.pool` takes, from the tensors that --initial-state names.
+
+    Raises
+    ------
+    CommandError
+        If the file has no such tensor, or the cell has another number of states.
+    """
+    if args.initial_state is None:
+        return None
+    weights = read(args.file)
+
+    def tensor(name: str) -> Any:
+        if name not in weights:
+            raise CommandError(f"--initial-state {args.initial_state}: no tensor {name!r}")
+        return weights[name]
+
+    both = re.fullmatch("h=(.+),c=(.+)", args.initial_state)
+    if not layer.stack.has_cell_state:
+        if both:
+            raise CommandError(f"--initial-state: a {type(layer).__name__} has no c", USAGE)
+        return tensor(args.initial_state.removeprefix("h="))
+    if both:
+        return tensor(both[1]), tensor(both[2])
+    state = tensor(args.initial_state)
+    if state.ndim < 3 or len(state) != 2:
+        raise CommandError(
+            f"--initial-state {args.initial_state}: {state.shape}, expected (2, num_layers, "
+            "hidden_size), or two tensors: h=NAME,c=NAME",
+            USAGE,
+        )
+    return state[0], state[1]
 
 
 def _allow_files(files: int) -> None:
@@ -134,14 +185,22 @@ def _allow_files(files: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
 
 
-async def _serve(layer: Any, limits: Limits, args: argparse.Namespace) -> int:
+async def _serve(layer: Any, limits: Limits, initial_state: Any, args: argparse.Namespace) -> int:
     from fastrnn.serve.server import Server
 
     stop = asyncio.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:  # as of nohup
+            asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    about = {
+        "cell": type(layer).__name__,
+        "num_layers": layer.num_layers,
+        "hidden_size": layer.hidden_size,
+    }
     try:
-        server = Server(layer, limits, args.origin)
+        server = Server(
+            layer, limits, args.origin, args.metrics_host, about, initial_state=initial_state
+        )
     except ValueError as error:  # a bidirectional layer, or options that do not fit it
         raise CommandError(str(error), USAGE) from None
     try:

@@ -11,9 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrnn.cli.extras import with_suffix, without_extra
+from fastrnn.cli.models.options import add_options, is_onnx
+from fastrnn.cli.models.trace import traced as trace_model
 from fastrnn.cli.output import OK, USAGE, CommandError, plural, say, say_json, say_table
 from fastrnn.cli.trace_input import read_sequence
 from fastrnn.cli.unsaid import add_unsaid, load_stack
+from fastrnn.formats.text import read_text
 from fastrnn.layers.retention import ORDERS, RETAINING_GATE, half_lives
 
 Array = npt.NDArray[Any]
@@ -29,7 +32,8 @@ def add_parser(subparsers: Any) -> None:
         "trace",
         help="show what a model's gates and states do on an input",
         description="Run a recurrent stack of FILE over one sequence and show every gate and state "
-        "of every layer and direction: as figures, and with --png as heat maps over one time axis.",
+        "of every layer and direction: as figures, and with --png as heat maps over one time axis. "
+        "Of a whole model (.onnx): of a recurrent node, or a stack of nodes, while the model runs.",
         epilog="Half-life: how many steps it takes until half of a unit's state is left, were "
         "nothing added to it; by the geometric mean of the gate that multiplies the state, over "
         "the steps shown: LSTM's forget gate, GRU's update gate. Where it is longer than those "
@@ -38,12 +42,20 @@ def add_parser(subparsers: Any) -> None:
         "retention, the longest half-life at the top), by the step at which the state is farthest "
         "from 0 (peak; also an RNN's, and an h that proj_size mixes), or not at all (index).",
     )
-    parser.add_argument("file", metavar="FILE", help="weights, as fastrnn.load takes them")
     parser.add_argument(
-        "--input", required=True, metavar="X.npy", help="x: (T, I) or (T, B, I), numpy.save's"
+        "file", metavar="FILE", help="weights, as fastrnn.load takes them, or a whole model (.onnx)"
     )
     parser.add_argument(
-        "--stack", metavar="PREFIX", default="", help="which stack, if FILE has several"
+        "--input",
+        required=True,
+        metavar="X.npy",
+        help="x: (T, I) or (T, B, I), numpy.save's; of a whole model, its input",
+    )
+    parser.add_argument(
+        "--stack",
+        metavar="PREFIX",
+        default="",
+        help="which stack, if FILE has several; of a whole model, the name of a recurrent node",
     )
     parser.add_argument("--batch-first", action="store_true", help="x is (B, T, I)")
     parser.add_argument("--row", type=int, metavar="N", help="which of x's B rows, from 0")
@@ -59,6 +71,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--layer", type=int, metavar="N", help="show this layer only, from 0")
     add_unsaid(parser)
+    add_options(parser)
     parser.add_argument("--png", metavar="OUT.png", type=with_suffix(".png"), help="heat maps")
     parser.add_argument(
         "--show",
@@ -81,14 +94,18 @@ def run(args: argparse.Namespace) -> int:
         with without_extra("--png", "plots"):
             from fastrnn.plots.gates import draw_trace
             from fastrnn.plots.style import write_png
-    layer = load_stack(args, args.stack)
-    x = read_sequence(args, layer)
-    text = _labels(args, len(x))
-    traced = layer.trace(x)
-    layers = _layers(args, layer.num_layers)
-    begin, end = _bounds(args.steps, len(x))
+    if is_onnx(args.file):
+        cell, traced = trace_model(args)
+        what = f"{cell} {args.stack}".rstrip()
+    else:
+        layer = load_stack(args, args.stack)
+        traced = layer.trace(read_sequence(args, layer))
+        cell, what = type(layer).__name__, str(layer)
+    num_layers, _, steps, _ = traced["h"].shape
+    text = _labels(args, steps)
+    layers = _layers(args, num_layers)
+    begin, end = _bounds(args.steps, steps)
     traced = {name: values[layers, :, begin:end] for name, values in traced.items()}
-    cell = type(layer).__name__
     for name in args.show:
         if name not in traced:
             raise CommandError(f"--show {name}: expected some of {', '.join(traced)}", USAGE)
@@ -113,11 +130,11 @@ def run(args: argparse.Namespace) -> int:
     ]
     if args.json:
         head = {"file": args.file, "stack": args.stack, "input": args.input, "row": args.row}
-        steps = {"cell": cell, "steps": len(x), "first_step": begin, "end_step": end}
-        say_json({**head, **steps, "png": args.png, "parts": parts})
+        shown = {"cell": cell, "steps": steps, "first_step": begin, "end_step": end}
+        say_json({**head, **shown, "png": args.png, "parts": parts})
         return OK
-    say(f"{args.file}: {layer}")
-    say(f"{args.input}: {plural(len(x), 'step')}, shown are {begin} to {end - 1}")
+    say(f"{args.file}: {what}")
+    say(f"{args.input}: {plural(steps, 'step')}, shown are {begin} to {end - 1}")
     for part in parts:
         _print_part(part, cell, end - begin)
     if args.png:
@@ -129,16 +146,13 @@ def run(args: argparse.Namespace) -> int:
 def _labels(args: argparse.Namespace, steps: int) -> str:
     if args.labels is None:
         return ""
-    try:
-        text = Path(args.labels).read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise CommandError(f"{args.labels}: not UTF-8 text") from None
+    text = read_text(args.labels, steps)
     if len(text) < steps:
         raise CommandError(
             f"{args.labels}: {plural(len(text), 'character')}, expected one for each of {steps} "
             "steps"
         )
-    return text[:steps]
+    return text
 
 
 def _layers(args: argparse.Namespace, num_layers: int) -> list[int]:
@@ -156,8 +170,9 @@ def _bounds(window: tuple[int, int | None], steps: int) -> tuple[int, int]:
     return begin, end
 
 
+@np.errstate(over="ignore", invalid="ignore")  # states may grow out of their type
 def _summary(traced: dict[str, Array], layer: int, direction: int, cell: str) -> dict[str, Any]:
-    """Describe one layer and direction as plain data; infinite half-lives are None."""
+    """Describe one layer and direction as plain data; half-lives may be infinite or NaN."""
     one = {name: values[layer, direction] for name, values in traced.items()}
     found: dict[str, Any] = {
         "gates": {
@@ -180,8 +195,8 @@ def _summary(traced: dict[str, Array], layer: int, direction: int, cell: str) ->
                 "largest": float(np.abs(one[name]).max()),
             }
     if cell in RETAINING_GATE:
-        steps = half_lives(one[RETAINING_GATE[cell]]).tolist()
-        found["half_life_steps"] = [value if math.isfinite(value) else None for value in steps]
+        found["half_life_steps"] = half_lives(one[RETAINING_GATE[cell]]).tolist()
+        found["nan_units"] = int(np.isnan(found["half_life_steps"]).sum())
     return found
 
 
@@ -210,14 +225,21 @@ def _print_part(part: dict[str, Any], cell: str, steps: int) -> None:
         _print_half_lives(part["half_life_steps"], RETAINING_GATE[cell], steps)
 
 
-def _print_half_lives(half_lives: list[float | None], gate: str, steps: int) -> None:
-    values = np.array([math.inf if value is None else value for value in half_lives])
+def _print_half_lives(half_lives: list[float], gate: str, steps: int) -> None:
+    values = np.array(half_lives)
+    numbers = np.flatnonzero(~np.isnan(values))
+    nan = len(values) - len(numbers)
+    if nan:
+        say(f"  {plural(nan, 'unit')} whose {gate} gate is NaN, without a half-life")
+    if not len(numbers):
+        return
+    values = values[numbers]
     quantiles = np.quantile(values, (0, 0.1, 0.5, 0.9, 1), method="nearest").tolist()
     say(f"  half-life of units in steps, by the {gate} gate:")
     names = ("shortest", "10 %", "median", "90 %", "longest")
     say_table([names, tuple(map(_steps, quantiles))], indent="    ")
     order = np.argsort(-values, kind="stable")[:LONGEST].tolist()
-    longest = ", ".join(f"{unit} ({_steps(values[unit])})" for unit in order)
+    longest = ", ".join(f"{numbers[i]} ({_steps(values[i])})" for i in order)
     say(f"    longest: unit {longest}")
     beyond = int((values > steps).sum())
     if beyond:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastrnn.cli.output import USAGE, CommandError, plural
+from fastrnn.formats import npy
+from fastrnn.formats.arrays import View
 from fastrnn.layers.recurrent import RecurrentLayer
 
 Array = npt.NDArray[Any]
@@ -24,61 +28,70 @@ def read_sequence(args: argparse.Namespace, layer: RecurrentLayer) -> Array:
     CommandError
         If the file holds no such array, or `args` do not say which of its rows.
     """
-    x = _read_array(args.input)
-    want = "(B, T, I)" if args.batch_first else "(T, B, I)"
-    shape = f"(shape {x.shape})"
-    if x.ndim not in (2, 3):
-        raise CommandError(f"{args.input}: {x.ndim} dimensions, expected {want} or (T, I) {shape}")
-    if x.shape[-1] != layer.input_size:
-        raise CommandError(
-            f"{args.input}: {x.shape[-1]} features, expected input_size={layer.input_size} {shape}"
-        )
-    if x.ndim == 2:
-        if args.row is not None or args.lengths is not None:
-            raise CommandError("--row and --lengths need an x with rows, (T, B, I)", USAGE)
-    else:
-        x = _row(args, x.swapaxes(0, 1) if args.batch_first else x)
-    if not len(x):
-        raise CommandError(f"{args.input}: no time steps, expected at least 1 {shape}")
+    with opened(args.input) as file:
+        x = file.read(_sequence(args, file.view, layer.input_size))
     with np.errstate(over="ignore"):  # told below
-        x = np.array(x, layer.dtype)
+        x = x.astype(layer.dtype, copy=False)
     if not np.isfinite(x).all():
         raise CommandError(f"{args.input}: holds NaN or infinite values, expected finite ones")
     return x
 
 
-def _read_array(path: str) -> Array:
+def _sequence(args: argparse.Namespace, x: View, input_size: int) -> View:
+    """Return the one row of x, up to its length: (T, I)."""
+    shape = f"(shape {x.shape})"
+    if np.dtype(x.dtype).kind not in "fiu":
+        raise CommandError(f"{args.input}: dtype {x.dtype}, expected real numbers")
+    if len(x.shape) not in (2, 3):
+        want = "(B, T, I)" if args.batch_first else "(T, B, I)"
+        raise CommandError(
+            f"{args.input}: {len(x.shape)} dimensions, expected {want} or (T, I) {shape}"
+        )
+    if x.shape[-1] != input_size:
+        raise CommandError(
+            f"{args.input}: {x.shape[-1]} features, expected input_size={input_size} {shape}"
+        )
+    if len(x.shape) == 2:
+        if args.row is not None or args.lengths is not None:
+            raise CommandError("--row and --lengths need an x with rows, (T, B, I)", USAGE)
+        steps, offset, stride = x.shape[0], 0, x.strides[0]
+    else:
+        rows, time = (0, 1) if args.batch_first else (1, 0)
+        row, steps = _row(args, x.shape[rows], x.shape[time])
+        offset, stride = row * x.strides[rows], x.strides[time]
+    if not steps:
+        raise CommandError(f"{args.input}: no time steps, expected at least 1 {shape}")
+    return View(x.dtype, (steps, input_size), (stride, x.strides[-1]), offset)
+
+
+def read_array(path: str) -> Array:
+    """Return the array in a .npy file; CommandError if it holds none of real numbers."""
+    with opened(path) as file:
+        if np.dtype(file.view.dtype).kind not in "fiu":
+            raise CommandError(f"{path}: dtype {file.view.dtype}, expected real numbers")
+        return file.read(file.view)
+
+
+@contextmanager
+def opened(path: str) -> Iterator[npy.Npy]:
+    """Open a .npy file, which has to be a regular one."""
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise CommandError(f"{path}: not a regular file", USAGE)
-    try:
-        # Mapped: the shape in the header is held against the file's length, not allocated.
-        with np.errstate(over="ignore"):  # of sizes: NumPy refuses them afterwards
-            x = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError:
-        raise
-    except Exception as error:  # NumPy lets through what its parser and a wrong header raise
-        reason = " ".join(str(error).split())
-        raise CommandError(f"{path}: cannot be read as .npy: {reason}") from None
-    if not isinstance(x, np.ndarray):
-        x.close()
-        raise CommandError(f"{path}: an .npz archive, expected the .npy of one array")
-    if x.dtype.kind not in "fiu":
-        raise CommandError(f"{path}: dtype {x.dtype}, expected real numbers")
-    return x
+    with npy.opened(path) as file:
+        yield file
 
 
-def _row(args: argparse.Namespace, x: Array) -> Array:
-    """Return the one row (T, I) of x (T, B, I), up to its length."""
-    steps, rows = x.shape[:2]
+def _row(args: argparse.Namespace, rows: int, steps: int) -> tuple[int, int]:
+    """Return which of so many rows of so many steps is asked for, and its own steps."""
     row = 0 if args.row is None and rows == 1 else args.row
     if row is None:
         raise CommandError(f"{args.input}: {plural(rows, 'row')}, say which with --row", USAGE)
     if not 0 <= row < rows:
         raise CommandError(f"--row {row}: expected 0 to {rows - 1} ({args.input})", USAGE)
     if args.lengths is None:
-        return x[:, row]
+        return row, steps
     if len(args.lengths) != rows or not all(1 <= length <= steps for length in args.lengths):
         raise CommandError(
             f"--lengths: expected {plural(rows, 'number')} from 1 to {steps} ({args.input})", USAGE
         )
-    return x[: args.lengths[row], row]
+    return row, args.lengths[row]

@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrnn.cli.inspect import FoundStack, find_stacks, stack_as_json
+from fastrnn.cli.models.options import add_options, add_shape, is_onnx
+from fastrnn.cli.models.verify import run as verify_model
 from fastrnn.cli.output import NO, OK, plural, say, say_json, say_table
 from fastrnn.errors import FormatError
 from fastrnn.formats import opened
@@ -60,13 +62,18 @@ def add_parser(subparsers: Any) -> None:
         f"(seed {SEED}), whole and streamed, through every engine and through torch where it is "
         "installed, and print the largest absolute difference of output and final state to the "
         "BLAS engine in float64, on the weights as rounded to float32. Tensors do not say all: an "
-        "RNN is run with tanh, a GRU in torch's form.",
+        "RNN is run with tanh, a GRU in torch's form. A whole model (.onnx) is run on the example "
+        "that fastrnn.export recorded in it and on random inputs, through every engine and ONNX "
+        "Runtime where it is installed.",
         epilog=f"tolerance: {tolerances}, times the largest value where that is above 1. "
         "Exit code 0: all within; 1: not, or a stack that cannot be loaded, or none in the file.",
     )
-    parser.add_argument("file", metavar="FILE", help="weights, as fastrnn.load takes them")
+    parser.add_argument(
+        "file", metavar="FILE", help="weights, as fastrnn.load takes them, or a whole model (.onnx)"
+    )
     parser.add_argument("--prefix", metavar="P", default="", help="only the stack under P")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_shape(add_options(parser))
     parser.set_defaults(run=run)
 
 
@@ -74,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
     """Compare the engines on `args.file`; NO if they differ."""
     # Small products: BLAS threads would only wait for one another. SciPy is not loaded yet.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if is_onnx(args.file):
+        return verify_model(args)
     torch = import_torch()
     report = []
     with opened(args.file) as file:

@@ -7,9 +7,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastrnn.formats import text as text_file
+
 WEIGHTS = Path(__file__).with_name("weights.pt")
 TEXT = Path(__file__).with_name("text.txt")
 REFERENCE = Path(__file__).with_name("reference.json")
+
+MOST = 1 << 26  # characters of a text, an hour's work
 
 
 @dataclass(frozen=True)
@@ -34,17 +38,13 @@ def read_text(path: str | os.PathLike[str]) -> str:
     Raises
     ------
     ValueError
-        If the file is empty or not UTF-8.
+        If the file is empty, not UTF-8, not a regular file, or longer than MOST characters.
     OSError
         If it cannot be opened.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise ValueError(
-            f"{os.fspath(path)}: not UTF-8 text (byte 0x{byte:02x}), expected a UTF-8 text file"
-        ) from None
+    text = text_file.read_text(os.fspath(path), MOST + 1)
     if not text:
         raise ValueError(f"{os.fspath(path)}: empty, expected at least one character")
+    if len(text) > MOST:
+        raise ValueError(f"{os.fspath(path)}: more than {MOST:,} characters, expected fewer")
     return text

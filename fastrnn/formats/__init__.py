@@ -1,9 +1,9 @@
 """Weights files, read without PyTorch and without trust, and written.
 
 Read: torch.save (since 1.6 and before), torch.jit.save, torch.export.save, .safetensors, .npz,
-pickles of NumPy arrays or torch tensors, Keras's files, JSON of nested lists, models in several
-such files, and each of them inside a zip or tar archive. Written: .safetensors, .npz. The format is
-told by a file's first bytes, not by its suffix.
+pickles of NumPy arrays or torch tensors, ONNX models, Keras's files, JSON of nested lists, models
+in several such files, and each of them inside a zip or tar archive. Written: .safetensors, .npz.
+The format is told by a file's first bytes, not by its suffix.
 
 A file never runs code. What it can make this allocate is bounded by its own size: 64 MiB and 8
 times the file for arrays and for what is made of them (source.Budget); 100,000 objects, and one for
@@ -21,7 +21,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import dispatch, members, shards
+from fastrnn.formats import dispatch, guess, members, onnx, shards
 from fastrnn.formats.inventory import Contents, Stored, Weights
 from fastrnn.formats.opening import Readable, source_of, title
 from fastrnn.formats.said import Said
@@ -36,6 +36,7 @@ __all__ = [
     "Stored",
     "Weights",
     "contents",
+    "is_onnx",
     "opened",
     "read",
     "write",
@@ -104,6 +105,15 @@ def opened(path: Readable) -> Iterator[Contents]:
             yield found
     except FormatError as error:
         raise FormatError(f"{title(path)}: {error}") from None
+
+
+def is_onnx(path: Readable) -> bool:
+    """Whether the file starts as an ONNX model does. Takes and raises what `read` does."""
+    try:
+        with source_of(path) as source:
+            return onnx.looks_like(source.at(0, min(source.size, guess.HEAD)))
+    except (FormatError, FileNotFoundError, IsADirectoryError):
+        return False  # a member of an archive, a folder, or nothing: the reader says
 
 
 def _nothing(found: Contents) -> str:

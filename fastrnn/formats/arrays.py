@@ -156,7 +156,9 @@ def _native(array: np.ndarray, dtype: str) -> np.ndarray:
     if not array.dtype.isnative:
         array = array.byteswap(inplace=True).view(array.dtype.newbyteorder("="))
     if dtype == "bool":
-        return np.not_equal(array, 0, out=array.view(np.bool_))
+        truth: np.ndarray = array.view(np.bool_)
+        np.not_equal(array, 0, out=truth)
+        return truth
     if dtype in _FLOAT8:
         values: np.ndarray = _float8(dtype)[array]
         return values

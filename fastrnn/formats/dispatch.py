@@ -14,6 +14,7 @@ from fastrnn.formats import (
     keras,
     members,
     npz,
+    onnx,
     safetensors,
     shards,
     tararchive,
@@ -112,6 +113,8 @@ def _of_file(source: Source, head: bytes) -> Contents:
         return keras.contents(source)
     if safetensors.looks_like(head):
         return safetensors.contents(source)
+    if onnx.looks_like(head):
+        return onnx.contents(source)
     raise FormatError(guess.describe(head))
 
 

@@ -38,7 +38,6 @@ _OLD_PICKLE = re.compile(
     rb"(\((dp|lp|d|l|c\w|i\w)|[}\])]q|\(?[}\]]|L\d+L?\n|ccollections\n|c?copy_reg\n|cnumpy|ctorch)"
 )
 _WEB_PAGE = re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE)
-_ONNX = re.compile(rb"\x08[\x01-\x20][\x12\x1a\x22\x28\x32\x3a\x42]")
 
 HEAD = 512
 
@@ -62,8 +61,6 @@ def describe(head: bytes) -> str:
             "seems to be a pickle of protocol 0 or 1, expected protocol 2 to 5: load it with "
             "Python and save it again"
         )
-    if _ONNX.match(head):
-        return f"seems to be an ONNX model, {_EXPECTED}"
     if _is_text(head):
         return f"is plain text, {_EXPECTED}"
     return f"starts with {shown(head[:8])}, {_EXPECTED}"

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import BinaryIO
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,17 +11,20 @@ from numpy.typing import ArrayLike
 from fastrnn.errors import FormatError
 from fastrnn.formats import npz, safetensors
 from fastrnn.formats.flatten import check_name
+from fastrnn.formats.replacing import replacing
 
 _WRITERS = {".safetensors": safetensors.write, ".npz": npz.write}
 SUFFIXES = tuple(_WRITERS)
 
 
-def write(path: str | os.PathLike[str], weights: Mapping[str, ArrayLike]) -> None:
+def write(
+    path: str | os.PathLike[str], weights: Mapping[str, ArrayLike], *, overwrite: bool = True
+) -> None:
     """Write `weights` to `path`, in the format that its suffix names: .safetensors or .npz.
 
-    Element types are kept: floats of 16, 32 and 64 bits, ints, bool. The file is written beside
-    `path` and then takes its place: what was at `path` before stays whole until then, and stays
-    where writing fails.
+    Element types are kept: floats of 16, 32 and 64 bits, ints, bool. What was at `path` before
+    stays whole until the new file is, which then takes its place and its permissions, and stays
+    where writing fails. `overwrite=False`: whatever is at `path`, or comes there meanwhile, stays.
 
     Raises
     ------
@@ -33,6 +33,8 @@ def write(path: str | os.PathLike[str], weights: Mapping[str, ArrayLike]) -> Non
     ValueError
         For another suffix, a name that `read` would refuse, or an element type that the formats
         have not.
+    FileExistsError
+        If there is something at `path`, and it may not be overwritten.
     OSError
         If the directory cannot be written to.
     """
@@ -45,30 +47,8 @@ def write(path: str | os.PathLike[str], weights: Mapping[str, ArrayLike]) -> Non
     arrays = {name: _checked(name, value) for name, value in weights.items()}
     if not arrays:
         raise ValueError("write: weights is empty, expected at least one tensor")
-    with replacing(target) as file:
+    with replacing(target, overwrite=overwrite) as file:
         _WRITERS[suffix](file, arrays)
-
-
-@contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Give a new file beside `path`, which takes its place at the end of a block that succeeds.
-
-    A link at `path` is replaced, not followed.
-    """
-    target = os.fspath(path)
-    temporary = f"{target}.{secrets.token_hex(8)}.tmp"
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException as error:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        if isinstance(error, OSError) and error.filename == temporary:
-            error.filename = target
-        raise
 
 
 def _checked(name: str, value: ArrayLike) -> np.ndarray:

@@ -35,6 +35,7 @@ class RecurrentCell:
     bias = property(lambda self: self._layer.bias)
     dtype = property(lambda self: self._layer.dtype)
     engine = property(lambda self: self._layer.engine)
+    weight_dtype = property(lambda self: self._layer.weight_dtype)
 
     @classmethod
     @takes_options

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from fastrnn._kernels import simd
 from fastrnn._kernels.core import Stack
+from fastrnn.layers.compact import SCALE
 from fastrnn.layers.weights import StackConfig
 
 ENGINES = ("auto", "simd", "blas")
@@ -69,6 +70,22 @@ def choose_isa(isa: str | None) -> str:
     return chosen
 
 
+def parameter_names(suffix: str) -> tuple[str, ...]:
+    """The names of a layer and direction's parameters, in the order that `Stack` takes them."""
+    matrices = [f"weight_{kind}{suffix}" for kind in ("ih", "hh", "hr")]
+    biases = [f"bias_{kind}{suffix}" for kind in ("ih", "hh")]
+    return (*matrices[:2], *biases, matrices[2], *(name + SCALE for name in matrices))
+
+
+def unpack(stack: Stack, config: StackConfig) -> dict[str, npt.NDArray[Any]]:
+    """The parameters that the SIMD engine packed, in torch's order, scales behind their codes."""
+    packed: dict[str, npt.NDArray[Any] | None] = {}
+    for index, suffix in enumerate(config.suffixes()):
+        packed.update(zip(parameter_names(suffix), stack.unpack(index), strict=True))
+    names = (part for name in config.shapes() for part in (name, name + SCALE))
+    return {name: array for name in names if (array := packed.get(name)) is not None}
+
+
 def pack(
     isa: str | None,
     config: StackConfig,
@@ -78,7 +95,7 @@ def pack(
     reset_after: bool = True,
     nonlinearity: str = "tanh",
 ) -> Stack:
-    """Pack `weights`, named and shaped as `config.shapes()` says.
+    """Pack `weights`, named and shaped as `config.shapes()` says, codes with their scales.
 
     For the SIMD engine with `isa`, or for the BLAS engine if that is None.
     """
@@ -86,10 +103,7 @@ def pack(
         capsule = simd.ENGINES[isa]
     else:
         from fastrnn._kernels.blas import ENGINE as capsule  # noqa: N811
-    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
-    layers = [
-        tuple(weights.get(f"{name}{suffix}") for name in names) for suffix in config.suffixes()
-    ]
+    layers = [tuple(map(weights.get, parameter_names(suffix))) for suffix in config.suffixes()]
     return Stack(
         capsule,
         config.cell,

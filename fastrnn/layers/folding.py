@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastrnn.layers.compact import SCALE, scaled
 from fastrnn.layers.values import dtype_of, to_array
 
 Array = npt.NDArray[Any]
 
 _PARAMETER = r"(?:weight|bias)_(?:ih|hh)(?:_l[0-9]+(?:_reverse)?)?|weight_hr_l[0-9]+(?:_reverse)?"
-_PLAIN = rf"(?P<plain>{_PARAMETER})(?P<suffix>_g|_v|_u|_orig|_mask|_raw)?"
+_PLAIN = rf"(?P<plain>{_PARAMETER})(?P<suffix>_g|_v|_u|_orig|_mask|_raw|_scale)?"
 _PARAMETRIZED = (
     rf"parametrizations\.(?P<parametrized>{_PARAMETER})\.(?P<part>original[01]?|0\._[uv])"
 )
@@ -76,6 +77,7 @@ class Form:
     kind: str
     parts: tuple[str, ...]
     make: Callable[..., Array]
+    kinds: str = "f"  # of the first part's dtype
 
 
 def _weight_norm(v: Array, g: Array) -> Array:
@@ -150,6 +152,7 @@ FORMS = (
     Form("weight drop", ("_raw",), _first),
     # The copy that the last training step dropped out is no part of the model.
     Form("weight drop", ("_raw", ""), _first),
+    Form("compact", ("", SCALE), scaled, "i"),
     Form("dynamic quantization", ("packed",), _first),
     Form("dynamic quantization", ("packed", "unpacked"), _both),
     # A cell has biases of its own, too, which it never uses.
@@ -163,6 +166,7 @@ class Folded:
 
     def __init__(self, form: Form, names: Mapping[str, str], weights: Mapping[str, Any]) -> None:
         self.kind = form.kind
+        self._kinds = form.kinds
         self.names = [names[part] for part in form.parts]
         self._make = form.make
         self._values = [weights[name] for name in self.names]
@@ -170,14 +174,26 @@ class Folded:
         float64 = dtype_of(self.names[0], self._values[0]) == np.float64
         self.dtype = np.dtype(np.float64 if float64 else np.float32)
 
-    def array(self) -> Array:
-        """Make it: an owned array, another at each call."""
+    @property
+    def codes_dtype(self) -> str | None:
+        """Of compact weights, the dtype of their codes."""
+        return dtype_of(self.names[0], self._values[0]).name if self.kind == "compact" else None
+
+    def parts(self) -> list[Array]:
+        """The arrays that it is made of."""
         arrays = []
         for name, value in zip(self.names, self._values, strict=True):
             array = to_array(name, value)
-            if array.dtype.kind not in ("biuf" if name.endswith("_mask") else "f"):
-                raise TypeError(f"{name} has dtype {array.dtype}, expected floating point")
+            kinds = "f" if arrays else self._kinds
+            if array.dtype.kind not in ("biuf" if name.endswith("_mask") else kinds):
+                what = "floating point" if kinds == "f" else "int8 or int16"
+                raise TypeError(f"{name} has dtype {array.dtype}, expected {what}")
             arrays.append(array)
+        return arrays
+
+    def array(self) -> Array:
+        """Make it: an owned array, another at each call."""
+        arrays = self.parts()
         try:
             made = self._make(*arrays)
         except ValueError as error:

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from fastrnn.layers.compact import LARGEST
 from fastrnn.layers.engines import choose_engine, choose_isa
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack as Unpack
 
 MOST_THREADS = 1024
+WEIGHT_DTYPES = ("float32", *sorted(LARGEST, key=LARGEST.__getitem__, reverse=True))
 
 
 class Options(TypedDict, total=False):
@@ -29,6 +31,7 @@ class Options(TypedDict, total=False):
     engine: str
     isa: str | None
     threads: int
+    weight_dtype: str | None
 
 
 class LayerOptions(Options, total=False):
@@ -39,7 +42,13 @@ class LayerOptions(Options, total=False):
     nonlinearity: str
 
 
-DEFAULTS: dict[str, Any] = {"dtype": None, "engine": "auto", "isa": None, "threads": 1}
+DEFAULTS: dict[str, Any] = {
+    "dtype": None,
+    "engine": "auto",
+    "isa": None,
+    "threads": 1,
+    "weight_dtype": None,
+}
 
 DESCRIPTION = """\
 dtype : float32, float64 or None
@@ -50,7 +59,11 @@ engine : {"auto", "simd", "blas"}
 isa : str or None
     The SIMD engine's instruction set, such as "avx2". None: FASTRNN_ISA, or the fastest here.
 threads : int
-    At most so many for one call; the SIMD engine's only. Small cells stay on one."""
+    At most so many for one call; the SIMD engine's only. Small cells stay on one.
+weight_dtype : {"float32", "int16", "int8"} or None
+    What weights are stored as, the SIMD engine's only: int8 takes a quarter of the memory and its
+    traffic, int16 half. Sums are exact, so that a stream depends on no other. None: as in the file,
+    or else the dtype computed in."""
 
 CELL_DEFAULTS: dict[str, Any] = {"batch_first": False, "reset_after": True, "nonlinearity": "tanh"}
 
@@ -74,6 +87,7 @@ class Computation:
     engine: str  # "simd" or "blas"
     isa: str | None  # None on the BLAS engine, which has none
     threads: int
+    weight_dtype: str  # "int8", "int16", or dtype's name
 
     def here(self, what: str) -> Computation:
         """Return the same on this machine, whose instruction sets may be others."""
@@ -96,7 +110,12 @@ def decide(what: str, options: Mapping[str, Any]) -> Computation:
                 f"{what}: unknown argument {name!r}, expected one of {', '.join(DEFAULTS)}"
             )
     chosen = {**DEFAULTS, **options}
+    stored = check_weight_dtype(chosen["weight_dtype"], what)
     dtype = check_dtype(chosen["dtype"], what)
+    if stored is not None and dtype != np.float32:
+        raise ValueError(
+            f"{what}: weight_dtype={stored!r}, but a layer of {dtype.name} has its weights in it"
+        )
     engine = choose_engine(chosen["engine"], dtype)
     isa, threads = chosen["isa"], check_integer(what, "threads", chosen["threads"], 1)
     if isa is not None and engine != "simd":
@@ -108,8 +127,12 @@ def decide(what: str, options: Mapping[str, Any]) -> Computation:
             f"{what}: threads={threads}, but the {engine} engine leaves threads to "
             "BLAS: set OPENBLAS_NUM_THREADS"
         )
+    if stored in LARGEST and engine != "simd":
+        raise ValueError(
+            f"{what}: weight_dtype={stored!r}, but only the SIMD engine multiplies integers"
+        )
     isa = choose_isa(isa) if engine == "simd" else None
-    return Computation(dict(options), dtype, engine, isa, threads)
+    return Computation(dict(options), dtype, engine, isa, threads, stored or dtype.name)
 
 
 def check_dtype(dtype: npt.DTypeLike | None, what: str) -> np.dtype[Any]:
@@ -118,6 +141,24 @@ def check_dtype(dtype: npt.DTypeLike | None, what: str) -> np.dtype[Any]:
     if checked not in (np.float32, np.float64):
         raise ValueError(f"{what}: dtype={dtype}, expected float32 or float64")
     return checked
+
+
+def check_weight_dtype(value: Any, what: str) -> str | None:
+    """Return the name of `value`, None as None; ValueError unless weights are stored so."""
+    if value is None:
+        return None
+    try:
+        name = np.dtype(value).name
+    except TypeError:
+        name = str(value)
+    if name in WEIGHT_DTYPES:
+        return name
+    few = "4" in name and "float" not in name and "64" not in name
+    why = ": weights of 4 bits need a model that was trained for them" if few else ""
+    raise ValueError(
+        f"{what}: weight_dtype={value!r}, expected {', '.join(map(repr, WEIGHT_DTYPES))} or None"
+        + why
+    )
 
 
 def check_integer(what: str, name: str, value: Any, least: int) -> int:

@@ -13,14 +13,21 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fastrnn._kernels.core import Stack, as_array
+from fastrnn._kernels.core import Stack, as_array, as_state
 from fastrnn.errors import FormatError
-from fastrnn.layers.engines import pack
+from fastrnn.layers.compact import LARGEST, in_floats
+from fastrnn.layers.engines import pack, unpack
 from fastrnn.layers.fingerprint import model_fingerprint
 from fastrnn.layers.options import LayerOptions, Options, check_integer, decide, takes_options
 from fastrnn.layers.statedict import StackWeights, StateDict, find_stack, told
 from fastrnn.layers.trace import trace
-from fastrnn.layers.weights import StackConfig, common_dtype, freeze
+from fastrnn.layers.weights import (
+    StackConfig,
+    common_dtype,
+    freeze,
+    freeze_compact,
+    stored_dtype,
+)
 from fastrnn.sequences import batch_major, row_order, state_pair, time_major
 from fastrnn.streams.pool import StreamPool
 from fastrnn.streams.stream import Stream
@@ -88,6 +95,7 @@ class RecurrentLayer:
     engine = property(lambda self: self._computation.engine)
     isa = property(lambda self: self._computation.isa)
     threads = property(lambda self: self._computation.threads)
+    weight_dtype = property(lambda self: self._computation.weight_dtype)
     folded = property(lambda self: dict(self._folded))
 
     @classmethod
@@ -139,7 +147,12 @@ class RecurrentLayer:
             except FormatError as error:
                 raise FormatError(f"{found.prefix} {error}") from None
         if options.get("dtype") is None:
-            options["dtype"] = common_dtype(found.parameters)
+            asked = options.get("weight_dtype") is not None
+            options["dtype"] = np.float32 if asked else common_dtype(found.parameters)
+        if options.get("weight_dtype") is None and options.get("engine") != "blas":
+            stored = stored_dtype(found.parameters)
+            if stored and np.dtype(options["dtype"]) == np.float32:
+                options["weight_dtype"] = stored
         return cls.from_config(found.config, **options)
 
     @classmethod
@@ -185,18 +198,37 @@ class RecurrentLayer:
     def take(self, found: StackWeights) -> None:
         """Take the weights of a stack of this layer's sizes; raises as load_state_dict."""
         where = f"{self._cell}: {found.prefix}{'.' if found.prefix else ''}"
-        self._weights = freeze(found.parameters, self.dtype, where)
         self._folded = dict(found.folded)
-        self._stack = self._pack()
+        if self._is_compact:
+            self._pack(freeze_compact(found.parameters, self.weight_dtype, where))
+        else:
+            self._pack(freeze(found.parameters, self.dtype, where))
 
-    def _pack(self) -> Stack:
-        return pack(
-            self.isa, self._config, self._weights, threads=self.threads, **self._cell_options
+    @property
+    def _is_compact(self) -> bool:
+        return self.weight_dtype in LARGEST
+
+    def _pack(self, weights: dict[str, Array]) -> None:
+        self._stack = pack(
+            self.isa, self._config, weights, threads=self.threads, **self._cell_options
         )
+        self._weights = {} if self._is_compact else weights  # of codes, the packed ones are enough
 
     def state_dict(self) -> dict[str, Array]:
-        """Return the weights under torch's names, in torch's order: read-only arrays."""
-        return dict(self._weights)
+        """Return the weights under torch's names, in torch's order: read-only arrays.
+
+        Those that the layer computes with: where `weight_dtype` is an integer type, its codes times
+        their scales, made at each call, and not what was loaded.
+        """
+        return in_floats(self.stored_state_dict())
+
+    def stored_state_dict(self) -> dict[str, Array]:
+        """Return the weights as they are stored, under names that can be loaded again.
+
+        The same as `state_dict`, unless `weight_dtype` is an integer type: then matrices are codes
+        of it, and behind each, with "_scale" after its name, is what its rows are multiplied by.
+        """
+        return _stored(self._stack, self._config, self._weights)
 
     @property
     def stack(self) -> Stack:
@@ -221,10 +253,12 @@ class RecurrentLayer:
         x : array (T, B, I), or (B, T, I) if batch_first, or (T, I)
         hx : initial state, zeros if None
             LSTM: (h_0, c_0) of (L*D, B, P) and (L*D, B, H); else h_0 (L*D, B, H). No B for (T, I).
+            Without B, or with 1 for B, it is every row's.
         lengths : int array (B,), optional
-            Steps of each row, 1 to T, in any order. Gives what torch's PackedSequence gives: y is
+            Steps of each row, 0 to T, in any order. Gives what torch's PackedSequence gives: y is
             zero past a row's end, each row ends in its own last state, and the reverse direction
-            starts at each row's own end.
+            starts at each row's own end. A row of 0 steps, which torch refuses, ends in the state
+            it began with.
 
         Returns
         -------
@@ -261,7 +295,9 @@ class RecurrentLayer:
     def trace(self, x: npt.ArrayLike, hx: State = None) -> dict[str, Array]:
         """Run whole sequences and return every gate and state, by name, at every step.
 
-        Computed by the BLAS engine in this layer's dtype, whatever engine the layer has.
+        Computed by the BLAS engine in this layer's dtype, whatever engine the layer has, and with
+        the weights that `state_dict` gives: inputs and states are not rounded to integers, as the
+        SIMD engine does where `weight_dtype` is an integer type.
 
         Parameters
         ----------
@@ -278,24 +314,32 @@ class RecurrentLayer:
         self.stack  # noqa: B018 - raises if there are no weights
         x, batched = self._sequence(x)
         h, c = self._initial_state(hx, x.shape[1], batched)
-        traced = trace(self._config, self._weights, x, h, c, self._cell_options)
+        traced = trace(self._config, self.state_dict(), x, h, c, self._cell_options)
         if not batched:
             return {name: values[:, :, :, 0] for name, values in traced.items()}
         if self.batch_first:
             return {name: values.swapaxes(2, 3) for name, values in traced.items()}
         return traced
 
-    def stream(self, batch: int | None = None) -> Stream:
+    def stream(self, batch: int | None = None, initial_state: State = None) -> Stream:
         """Open `batch` streams that are stepped together; None: one, without a batch dimension.
+
+        Parameters
+        ----------
+        batch : int, optional
+        initial_state : optional
+            Where they begin and what `reset` goes back to, such as a state that was learned. LSTM:
+            (h, c) of (L, P) and (L, H), or with B, (L, B, ...); else h. None: zeros.
 
         Raises
         ------
         ValueError
-            If the layer is bidirectional: its reverse direction starts at the end of the sequence.
+            If the layer is bidirectional: its reverse direction starts at the end of the sequence;
+            or for a batch or state that does not fit.
         """
-        return Stream(self.stack, self._cell, batch, self.batch_first)
+        return Stream(self.stack, self._cell, batch, self.batch_first, initial_state)
 
-    def pool(self, capacity: int, grow: bool = False) -> StreamPool:
+    def pool(self, capacity: int, grow: bool = False, initial_state: State = None) -> StreamPool:
         """Make a pool of streams that come and go one by one and are stepped in any subset.
 
         Parameters
@@ -304,12 +348,16 @@ class RecurrentLayer:
             Streams that there is room for. Their states are allocated now.
         grow : bool
             Whether opening one more doubles the room; otherwise it raises PoolFullError.
+        initial_state : optional
+            Where streams begin and what `reset` goes back to, such as a state that was learned.
+            LSTM: (h, c) of (L, P) and (L, H); else h. None: zeros. Saved states are where a stream
+            is, and not where it began: a pool of another initial state takes them.
 
         Raises
         ------
         ValueError
             If the layer is bidirectional: its reverse direction starts at the end of the sequence;
-            or for another capacity than 1 to 2**31 - 1.
+            for another capacity than 1 to 2**31 - 1; or for a state that does not fit.
         MemoryError
             If there is no memory for so many.
         """
@@ -319,7 +367,8 @@ class RecurrentLayer:
             capacity,
             grow,
             self.batch_first,
-            partial(model_fingerprint, self._config, self._weights, self._cell_options),
+            partial(_identify, self._stack, self._config, self._weights, self._cell_options),
+            initial_state,
         )
 
     @property
@@ -330,7 +379,7 @@ class RecurrentLayer:
         carry it.
         """
         self.stack  # noqa: B018 - raises if there are no weights
-        return model_fingerprint(self._config, self._weights, self._cell_options).hex()
+        return _identify(self.stack, self._config, self._weights, self._cell_options).hex()
 
     def _sequence(self, x: npt.ArrayLike) -> tuple[Array, bool]:
         """Return x as (T, B, I) in the layer's dtype, and whether it had a batch dimension."""
@@ -367,22 +416,24 @@ class RecurrentLayer:
             arrays = [np.zeros(shape, self.dtype) for shape in shapes.values()]
         else:
             arrays = []
-            for value, (name, shape) in zip(self._parts(hx), shapes.items(), strict=True):
-                array = as_array(value, self.dtype, f"{self._cell}: {name}")
-                want = shape if batched else (shape[0], shape[2])
-                if array.shape != want:
-                    raise ValueError(f"{self._cell}: {name} is {array.shape}, expected {want}")
+            parts = state_pair(hx, "LSTM: hx", "(h_0, c_0)") if "c_0" in shapes else (hx,)
+            for value, (name, shape) in zip(parts, shapes.items(), strict=True):
+                what = f"{self._cell}: {name}"
+                if batched:
+                    array = as_state(value, self.dtype, shape, what)
+                else:
+                    array = as_array(value, self.dtype, what)
+                    if array.shape != (shape[0], shape[2]):
+                        want = (shape[0], shape[2])
+                        raise ValueError(f"{what} is {array.shape}, expected {want}")
                 arrays.append(array.reshape(shape).copy())
         return arrays[0], arrays[1] if len(arrays) == 2 else None
-
-    def _parts(self, hx: State) -> tuple[Any, ...]:
-        return state_pair(hx, "LSTM: hx", "(h_0, c_0)") if self._cell == "LSTM" else (hx,)
 
     def _state(self, h: Array, c: Array | None) -> State:
         return h if c is None else (h, c)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_stack": None}
+        return {**self.__dict__, "_stack": None, "_weights": self.stored_state_dict()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -390,7 +441,7 @@ class RecurrentLayer:
         for array in self._weights.values():
             array.flags.writeable = False
         if self._weights:
-            self._stack = self._pack()
+            self._pack(self._weights)
 
     def __repr__(self) -> str:
         options = {"batch_first": self.batch_first, **self._cell_options}
@@ -398,5 +449,23 @@ class RecurrentLayer:
         said = "".join(f", {k}={v!r}" for k, v in options.items() if v != defaults[k])
         how = f"engine={self.engine!r}" + (f", isa={self.isa!r}" if self.isa else "")
         how += f", threads={self.threads}" if self.threads > 1 else ""
+        how += f", weight_dtype={self.weight_dtype!r}" if self._is_compact else ""
         how += f", folded={told(self._folded)!r}" if self._folded else ""
         return f"{str(self._config)[:-1]}{said}, dtype={self.dtype.name}, {how})"
+
+
+def _stored(
+    stack: Stack | None, config: StackConfig, weights: Mapping[str, Array]
+) -> dict[str, Array]:
+    """The weights as they are stored: those of a stack of codes are in it alone."""
+    return dict(weights) if weights or stack is None else unpack(stack, config)
+
+
+def _identify(
+    stack: Stack | None,
+    config: StackConfig,
+    weights: Mapping[str, Array],
+    cell_options: Mapping[str, Any],
+) -> bytes:
+    """The fingerprint of a stack as it is now, whatever its layer loads later."""
+    return model_fingerprint(config, _stored(stack, config, weights), cell_options)

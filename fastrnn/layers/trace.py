@@ -74,7 +74,7 @@ def trace(
         traced["h"][layer] = np.moveaxis(
             y.reshape(steps, batch, directions, config.output_size), 2, 0
         )
-        if c is not None:
+        if c is not None and batch:  # T may be anything where there are no rows
             _cell_states(traced, layer, initial_c)
         x = y
     return traced

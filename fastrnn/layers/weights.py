@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastrnn.layers.compact import SCALE, quantised
+from fastrnn.layers.folding import Folded
 from fastrnn.layers.values import dtype_of, is_later, to_array
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -193,6 +195,38 @@ def check_values(values: Mapping[str, Any], dtype: npt.DTypeLike, where: str) ->
     """Raise as `freeze` would, and keep nothing."""
     for name, value in values.items():
         _frozen(f"{where}{name}", value, dtype)
+
+
+def freeze_compact(
+    values: Mapping[str, Any], weight_dtype: str, where: str
+) -> dict[str, npt.NDArray[Any]]:
+    """Codes and scales of the matrices among `values`, and float32 of the rest; else as `freeze`.
+
+    Values that are such codes already are taken as they are.
+    """
+    frozen = {}
+    for name, value in values.items():
+        if not name.startswith("weight"):
+            frozen[name] = _frozen(f"{where}{name}", value, np.float32)
+        elif isinstance(value, Folded) and value.codes_dtype == weight_dtype:
+            value.array()  # raises for codes or scales that are none
+            codes, scale = value.parts()
+            frozen[name] = np.ascontiguousarray(codes)
+            frozen[name + SCALE] = scale.astype(np.float32)
+        else:
+            matrix = _frozen(f"{where}{name}", value, np.float32)
+            frozen[name], frozen[name + SCALE] = quantised(matrix, weight_dtype)
+    return frozen
+
+
+def stored_dtype(values: Mapping[str, Any]) -> str | None:
+    """The dtype of the codes, if all matrices among a stack's parameters are codes of one."""
+    dtypes = {
+        value.codes_dtype if isinstance(value, Folded) else None
+        for name, value in values.items()
+        if name.startswith("weight")
+    }
+    return dtypes.pop() if len(dtypes) == 1 else None
 
 
 def _frozen(name: str, value: Any, dtype: npt.DTypeLike) -> npt.NDArray[Any]:

@@ -138,12 +138,13 @@ def _draw_map(figure: Figure, axes: Axes, gate: str, values: Array, first_step: 
     """Draw values (T, H) with time to the right and units downwards."""
     steps, units = values.shape
     if gate in _SIGNED:
-        largest = float(np.abs(values).max()) if gate in ("h", "c") else 1.0
+        finite = np.abs(values[np.isfinite(values)])
+        largest = float(finite.max(initial=0)) if gate in ("h", "c") else 1.0
         low, high, colours = -(largest or 1.0), largest or 1.0, DIVERGING
     else:
         low, high, colours = 0.0, 1.0, SEQUENTIAL
     image = axes.imshow(
-        values.T,
+        np.ma.masked_invalid(values.T.astype(np.float64)),  # float32 has no room for high - low
         cmap=colours,
         vmin=low,
         vmax=high,
@@ -166,7 +167,9 @@ def _draw_norms(axes: Axes, one: Mapping[str, Array], first_step: int) -> None:
     """Draw the Euclidean norm of each state over time."""
     for name, colour in (("h", BLUE), ("c", VERMILION)):
         if name in one:
-            norm = np.linalg.norm(one[name].astype(np.float64), axis=1)
+            with np.errstate(over="ignore", invalid="ignore"):
+                norm = np.linalg.norm(one[name].astype(np.float64), axis=1)
+            norm = np.ma.masked_invalid(norm)
             time = np.arange(first_step, first_step + len(norm))
             axes.plot(time, norm, color=colour, label=f"‖{name}‖", drawstyle="steps-mid")
     axes.set_ylim(bottom=0)

@@ -10,13 +10,16 @@ waiting could not fill it further: the worker then need not wait for a busy even
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections import deque
 from typing import Any
 
 import numpy as np
 
 from fastrnn.errors import PoolFullError
-from fastrnn.serve.session import ClosedError, Request, Session
+from fastrnn.serve.home import Home
+from fastrnn.serve.served import Served
+from fastrnn.serve.session import ClosedError, Session
 from fastrnn.serve.stats import Stats
 from fastrnn.serve.worker import Batch, Worker
 
@@ -24,14 +27,15 @@ from fastrnn.serve.worker import Batch, Worker
 class Batcher:
     """Steps the streams of many asyncio tasks through one layer, as many as are ready per call.
 
-    Belongs to the event loop in which it is made. A frame waits for the kernel call under way, and
+    May be made anywhere, at import too, and belongs to the event loop in which it is first entered
+    or used; when that has ended, to the next one. A frame waits for the kernel call under way, and
     for nothing else: whatever is ready when that ends goes into the next one, in order of arrival,
     and never two frames of one session. Each stream gives the bits it would give alone.
 
     Parameters
     ----------
     layer : LSTM, GRU or RNN
-        Unidirectional, with weights.
+        Unidirectional, with weights; or whatever else has pools (`fastrnn.serve.served`).
     max_streams : int
         Sessions open at once; one more raises PoolFullError.
     max_batch : int
@@ -40,23 +44,29 @@ class Batcher:
         How long a frame may wait for others when the worker is idle and not all open sessions (or
         max_batch of them) are ready. 0: not at all.
     max_pending : int
-        Calls of one session that may be queued; further ones wait for a place, in order.
+        Calls of one session that may be under way; further ones wait their turn, in order, or raise
+        BusyError if they may not (`wait=False`).
     max_steps : int
         Steps in one kernel call. More than one are taken only if every session in the call has as
         many frames left.
+    initial_state : optional
+        Where sessions begin and what their `reset` goes back to, as `layer.pool` takes it.
     """
 
     def __init__(
         self,
-        layer: Any,
+        layer: Served,
         max_streams: int,
         max_batch: int,
         max_wait_ms: float = 0,
         *,
         max_pending: int = 16,
         max_steps: int = 16,
+        initial_state: Any = None,
     ) -> None:
         self.name = f"{type(layer).__name__} batcher"
+        if not callable(getattr(layer, "pool", None)):
+            raise TypeError(f"{self.name}: a {type(layer).__name__} has no pools, expected a layer")
         for name, value in (
             ("max_streams", max_streams),
             ("max_batch", max_batch),
@@ -67,30 +77,37 @@ class Batcher:
                 raise ValueError(f"{self.name}: {name}={value!r}, expected an integer >= 1")
         if not 0 <= max_wait_ms < float("inf"):
             raise ValueError(f"{self.name}: max_wait_ms={max_wait_ms!r}, expected 0 or more")
-        self.loop = asyncio.get_running_loop()
         # One more than promised, so that a session can load a state while it holds its old one.
-        self.pool = layer.pool(capacity=int(max_streams) + 1)
-        self.input_size: int = self.pool.input_size
-        self.output_size: int = self.pool.output_size
+        begin = {} if initial_state is None else {"initial_state": initial_state}
+        self.pool = layer.pool(capacity=int(max_streams) + 1, **begin)
+        self.input_shape = tuple(self.pool.input_shape)
+        self.output_shape = tuple(self.pool.output_shape)
         self.dtype = np.dtype(self.pool.dtype)
+        self.state_bytes = self._measure_state()
         self.max_streams = int(max_streams)
         self.max_batch = min(int(max_batch), self.max_streams)
         self.max_pending = int(max_pending)
         self._max_wait = max_wait_ms / 1e3
         self.stats = Stats()
+        self._home = Home(self.name, self._abandon)
         self._sessions: set[Session] = set()
         self._ready: deque[Session] = deque()
-        self._flying = 0  # batches sent off
+        self._flying: set[Batch] = set()  # sent off
         self._launch_handle: asyncio.Handle | None = None
         self._launch_is_timed = False
         self._draining = False
-        self._drained: asyncio.Future[None] = self.loop.create_future()
+        self._drained: asyncio.Future[None] | None = None
+        this = weakref.ref(self)  # so that the thread does not keep a batcher that nobody uses
         self._worker = Worker(
             self.pool, self.max_batch, int(max_steps), layer.batch_first, self.stats,
-            lambda batch: self.loop.call_soon_threadsafe(self._finish, batch),
+            lambda batch: _hand_on(this(), batch),
         )  # fmt: skip
+        weakref.finalize(self, self._worker.end)
 
     async def __aenter__(self) -> Batcher:
+        if self._home.loop is None:
+            self._draining = False  # drained: it begins anew
+        self._home.enter()
         return self
 
     async def __aexit__(self, *exception: object) -> None:
@@ -100,40 +117,69 @@ class Batcher:
         """Return the number of open sessions."""
         return len(self._sessions)
 
+    def __bool__(self) -> bool:
+        """Return True: a batcher without sessions is a batcher."""
+        return True
+
     def session(self, *, state: bytes | None = None) -> Session:
-        """Return a session to enter with `async with`, from zero or from what `save` returned.
+        """Return a session to enter with `async with`, from the beginning or from a saved state.
 
         Entering raises PoolFullError if max_streams are open, ClosedError if the batcher is
         draining, and StateError for a state that is damaged or of another model.
         """
         return Session(self, state)
 
+    async def open(self, *, state: bytes | None = None) -> Session:
+        """Return an open session, for a stream that outlives a task; raises as entering one does.
+
+        It holds its stream until somebody calls its `close`, or the batcher drains.
+        """
+        return await self.session(state=state).__aenter__()
+
     async def drain(self) -> None:
-        """Finish the calls that were made, refuse new ones, close every session, end the thread."""
+        """Finish the calls that were made, refuse new ones, close every session, end the thread.
+
+        A batcher that was drained may be entered again.
+        """
         self._draining = True
+        if self._home.loop is None:
+            return
+        loop = self._home.enter()
+        if self._drained is None:
+            self._drained = loop.create_future()
+        if self._ready and self._may_launch():
+            self._launch()  # nobody else is waited for
         self._check_drained()
         await asyncio.shield(self._drained)
         for session in [*self._sessions]:
             await session.close()
         self._worker.stop()
+        self._drained = None
+        await self._home.part()
 
     def check_open(self) -> None:
-        """Raise ClosedError if the batcher takes no more calls."""
+        """Raise ClosedError if no more calls are taken, RuntimeError in another event loop."""
         if self._draining:
             raise ClosedError(f"{self.name}: draining, no new frames are taken")
+        self._home.enter()
+
+    def promise(self) -> asyncio.Future[Any]:
+        """Return a future of the batcher's event loop."""
+        return self._home.enter().create_future()
 
     def admit(self, session: Session, state: bytes | None) -> int:
         """Open a stream for `session`, and return its id in the pool."""
         self.check_open()
         if len(self._sessions) >= self.max_streams:
             raise PoolFullError(f"{self.name}: all {self.max_streams} streams are in use")
-        stream: int = self.pool.open() if state is None else self.pool.load(state)
+        stream = self.pool.open() if state is None else self.pool.load(state)
         self._sessions.add(session)
         return stream
 
     def dismiss(self, session: Session) -> None:
         """Free the stream of `session`."""
         self._sessions.discard(session)
+        assert session.id is not None
         self.pool.close(session.id)
         self._check_drained()
 
@@ -144,27 +190,47 @@ class Batcher:
         if self._may_launch():
             self._schedule()
 
+    def _measure_state(self) -> int:
+        """Bytes of a saved state. The first hashes the weights: not while others wait."""
+        stream = self.pool.open()
+        try:
+            return len(self.pool.save(stream))
+        finally:
+            self.pool.close(stream)
+
+    def _abandon(self) -> None:
+        """Free what an event loop that ended without a drain left behind."""
+        told = self._home.loop is not None and not self._home.loop.is_closed()
+        self._worker.stop()
+        self._flying.clear()
+        self._ready.clear()
+        if self._launch_handle is not None:
+            self._launch_handle.cancel()
+            self._launch_handle = None
+        self._drained = None
+        for session in [*self._sessions]:
+            session.abandon(told=told)
+
     def _may_launch(self) -> bool:
         """Whether the worker is idle, or a batch can be sent ahead that nothing more would join."""
-        return not self._flying or (self._flying == 1 and len(self._ready) >= self.max_batch)
+        return not self._flying or (len(self._flying) == 1 and len(self._ready) >= self.max_batch)
 
     def _schedule(self) -> None:
         """See to it that `_launch` is called: soon, so that tasks about to run can join, or later.
 
         Later is at most max_wait_ms, and until enough are ready.
         """
+        loop = self._home.enter()
         delay = 0.0
         if self._max_wait and len(self._ready) < min(self.max_batch, len(self._sessions)):
-            delay = self._max_wait
+            delay = 0.0 if self._draining else self._max_wait
         if self._launch_handle is not None:
             if delay or not self._launch_is_timed:
                 return
             self._launch_handle.cancel()
         self._launch_is_timed = delay > 0
         self._launch_handle = (
-            self.loop.call_later(delay, self._launch)
-            if delay
-            else self.loop.call_soon(self._launch)
+            loop.call_later(delay, self._launch) if delay else loop.call_soon(self._launch)
         )
 
     def _launch(self) -> None:
@@ -176,45 +242,32 @@ class Batcher:
         while ready and len(batch.requests) < self.max_batch:
             session = ready.popleft()
             session.queued = False
-            request = self._next_request(session)
+            request = session.next_frames()
             if request is not None:
                 session.in_flight = True
                 batch.sessions.append(session)
                 batch.ids.append(session.id)
                 batch.requests.append(request)
         if batch.requests:
-            self._flying += 1
+            self._flying.add(batch)
             self._worker.put(batch)
         else:
             self._check_drained()
 
-    def _next_request(self, session: Session) -> Request | None:
-        """Return the next frames of `session`, past what was cancelled and what is not frames."""
-        while not session.closed and session.pending:
-            request = session.pending[0]
-            if not request.future.done():
-                if request.action is None:
-                    return request
-                try:
-                    request.future.set_result(request.action())
-                except Exception as error:
-                    request.future.set_exception(error)
-            session.pop()
-        return None
-
     def _finish(self, batch: Batch) -> None:
         """Take in a batch that the worker has stepped: next batch first, then the results."""
-        self._flying -= 1
+        if batch not in self._flying:
+            return  # its loop has ended, or it was handed on before
+        self._flying.remove(batch)
         finished = []
-        for i, (session, request) in enumerate(zip(batch.sessions, batch.requests, strict=True)):
+        for session, request in zip(batch.sessions, batch.requests, strict=True):
             session.in_flight = False
             if session.closed:
-                session.pending.clear()
                 session.release()
                 continue
             if batch.error is not None or request.done == len(request.frames):
-                finished.append((request.future, i))
-                session.pop()
+                finished.append(request.future)
+                session.pending.popleft()
             if session.pending:
                 session.queued = True
                 self._ready.append(session)
@@ -223,26 +276,25 @@ class Batcher:
                 self._schedule()
             else:
                 self._launch()
-        for future, i in finished:
+        for future in finished:
             if not future.done():
                 if batch.error is None:
-                    future.set_result(batch.rows[i])
+                    future.set_result(None)
                 else:
-                    future.set_exception(self._failure(batch.error))
-        if self._draining:
-            self._check_drained()
-
-    def _failure(self, cause: BaseException) -> RuntimeError:
-        """Return an exception for one caller: each has its own traceback."""
-        error = RuntimeError(f"{self.name}: the kernel call failed: {cause}")
-        error.__cause__ = cause
-        return error
+                    future.set_exception(batch.failure(self.name))
+        self._check_drained()
 
     def _check_drained(self) -> None:
         if (
-            self._draining
+            self._drained is not None
             and not self._drained.done()
             and not self._flying
             and not any(session.waits for session in self._sessions)
         ):
             self._drained.set_result(None)
+
+
+def _hand_on(batcher: Batcher | None, batch: Batch) -> None:
+    """Take a batch from the worker's thread to the event loop, if they are still there."""
+    if batcher is not None:
+        batcher._home.call(batcher._finish, batch)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import select
 from enum import Enum
 from typing import Any
 
-from websockets.asyncio.server import ServerConnection
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, ConnectionClosedError
+from websockets.frames import DATA_OPCODES, Opcode
+from websockets.protocol import OPEN, Event
 
-from fastrnn.serve.protocol import POLICY, RefusedError
+from fastrnn.serve.inbox import Inbox
+from fastrnn.serve.paced import Paced
+from fastrnn.serve.protocol import ABNORMAL, OWN, POLICY, RefusedError
+from fastrnn.serve.rate import Rate
 
-QUIET_SECONDS = 0.02  # after which a held connection has no complete message left
+PING_SECONDS = 20.0  # of silence, before a client is asked whether it lives, and for its answer
 
-# A read of 256 KiB may hold 40,000 empty frames, which take seconds: it is parsed in parts, and
-# after some time it is the turn of the other connections.
-PART_BYTES = 1024
-TURN_SECONDS = 0.001
+GONE = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
 
 
 class Phase(Enum):
@@ -29,108 +30,26 @@ class Phase(Enum):
     PARTING = 3
 
 
-class Crowd:
-    """The open sockets of a server, those before their handshake too."""
+class Connection(Paced):
+    """A WebSocket of the server.
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.count = 0
+    A client is alive while bytes come from it, and silence counts only while somebody listens: what
+    is not read, since the client is slowed or does not take its answers, says nothing about it.
+    """
 
-
-class Connection(ServerConnection):
-    """A WebSocket of the server. `receive` and `send` are its handler's, the rest the server's."""
-
-    def __init__(self, *args: Any, crowd: Crowd, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._crowd = crowd
+    def __init__(self, *args: Any, most_bytes: int, rate: float, **more: Any) -> None:
+        super().__init__(*args, **more)
+        now = self.loop.time()
+        self.rate = Rate(rate, now)
+        self._resting: asyncio.Handle | None = None  # until its pings are within the rate
         self._phase = Phase.WORKING
-        self._since = 0.0  # of the phase, in the loop's time
-        self._handler: asyncio.Task[Any] | None = None
-        self._unparsed = bytearray()  # nothing is read while there is some
-        self._parsing: asyncio.Handle | None = None
-        self._choked = False  # the client does not take what it was sent
-        self._held: list[bytes] | None = None  # what came after `hold`
-        self._expired = False
+        self._since = now  # of the phase, in the loop's time
+        self._pinged = 0.0  # when, in the loop's time
+        self._inbox = Inbox(most_bytes)
+        self._refusal: RefusedError | None = None
+        self._waiter: asyncio.Future[None] | None = None  # of the handler, for news
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the socket, or drop it if there are too many."""
-        super().connection_made(transport)
-        self.recv_messages.resume = self._read_on
-        self._crowd.count += 1
-        if self._crowd.count > self._crowd.most:
-            self.transport.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Give the socket back."""
-        self._crowd.count -= 1
-        self._unparsed.clear()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Pass bytes on to the protocol, unless held."""
-        if self._held is not None:
-            self._held.append(data)
-            self.transport.pause_reading()
-        elif self._unparsed or len(data) > PART_BYTES:
-            self._unparsed += data
-            self._parse()
-        else:
-            super().data_received(data)
-
-    def send_data(self) -> None:
-        """Send what the protocol has to say, many pongs in one write.
-
-        Where the socket is gone, asyncio would log a warning for each write.
-        """
-        data = self.protocol.data_to_send()
-        if self.transport.is_closing():
-            return
-        if joined := b"".join(data):
-            self.transport.write(joined)
-        if data and not data[-1]:  # the end of what is sent
-            with contextlib.suppress(OSError):
-                self.transport.write_eof()
-
-    def pause_writing(self) -> None:
-        """Read nothing while the client does not take what it was sent: not even pings."""
-        super().pause_writing()
-        self._choked = True
-        self.transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        """Read on, unless something else is against it."""
-        super().resume_writing()
-        self._choked = False
-        self._read_on()
-
-    def _parse(self) -> None:
-        """Pass on what was read, for one turn: all of it, or until the client must be slowed."""
-        self._parsing = None
-        end = self.loop.time() + TURN_SECONDS
-        while self._unparsed and not self._is_full() and self.loop.time() < end:
-            part = bytes(self._unparsed[:PART_BYTES])
-            del self._unparsed[:PART_BYTES]
-            super().data_received(part)
-        if self._unparsed:
-            self.transport.pause_reading()
-        self._read_on()
-
-    def _read_on(self) -> None:
-        """Parse what was read, else read, unless something is against it."""
-        if self._is_full():
-            return
-        if self._unparsed:
-            if self._parsing is None:
-                self._parsing = self.loop.call_soon(self._parse)
-        elif self._held is None:
-            self.transport.resume_reading()
-
-    def _is_full(self) -> bool:
-        return self._choked or self.recv_messages.paused
-
-    def begin(self) -> None:
-        """Say that the calling task is the handler."""
-        self._handler = asyncio.current_task()
+    # What the handler calls
 
     async def receive(self) -> str | bytes | None:
         """Return the next message; None if the connection is held and none is left.
@@ -138,77 +57,193 @@ class Connection(ServerConnection):
         Raises
         ------
         ConnectionClosed
-            If the client is gone.
+            If the client is gone, or has said that it goes.
         RefusedError
-            If it was idle for too long.
+            If it was idle for too long, or sent what is no message.
         """
-        if self._held is None:
-            self._enter(Phase.RECEIVING)
-            try:
-                return await self.recv()
-            except asyncio.CancelledError:  # recv loses nothing by it
-                if self._expired:
-                    raise RefusedError(POLICY, "idle for too long") from None
-                if self._held is None:
-                    raise
-            finally:
-                self._phase = Phase.WORKING
+        self._enter(Phase.RECEIVING)
         try:
-            return await asyncio.wait_for(self.recv(), QUIET_SECONDS)
-        except asyncio.TimeoutError:
-            return None
+            while self.state is OPEN and not self._inbox:
+                if self._refusal is not None:
+                    raise self._refusal
+                if self.held is not None and (self.is_full() or not self.unparsed):
+                    return None
+                await self._news()
+        finally:
+            self._phase = Phase.WORKING
+        self._check_open()
+        message = self._inbox.take()
+        self.read_on()
+        return message
 
-    async def send(self, message: Any, *, text: bool | None = None) -> None:
-        """Send one message, and wait while the client does not take what was sent before."""
+    async def answer(self, message: str | bytes) -> None:
+        """Send one message, and wait while the client does not take what was sent before.
+
+        Raises
+        ------
+        ConnectionClosed
+            If the client is gone, or has said that it goes.
+        """
+        self._check_open()
         self._enter(Phase.SENDING)
         try:
-            await super().send(message, text=text)
+            if isinstance(message, str):
+                self.protocol.send_text(message.encode())
+            else:
+                self.protocol.send_binary(message)
+            self.send_data()
+            if self.paused:
+                await self.drain()
+        except OSError:
+            raise self._closed() from None
         finally:
             self._phase = Phase.WORKING
 
-    def hold(self) -> None:
-        """Take no more bytes: `receive` gives the messages that have come whole, then None."""
-        if self._held is None and self._phase is not Phase.PARTING:
-            self._held = []
-            self.transport.pause_reading()
-            if self._phase is Phase.RECEIVING and self._handler is not None:
-                self._handler.cancel()
+    async def pause(self, seconds: float) -> None:
+        """Wait for so long, unless the connection is held. Raises ConnectionClosed as `receive`."""
+        end = self.loop.time() + seconds
+        while self.state is OPEN and self.held is None and (left := end - self.loop.time()) > 0:
+            await self._news(left)
+        self._check_open()
 
-    def expire(self, now: float, seconds: float) -> None:
-        """End the connection if its client has sent nothing, or not taken a message, for so long.
+    async def part(self, code: int, reason: str, seconds: float, linger: float = 0.0) -> None:
+        """Close with `code` and `reason`; cut off after `seconds`. Discards what still comes.
 
-        One that does not take messages would not take a close frame either: it is cut off.
+        Lingers for so long, or until something comes: a client that is between two messages then
+        sends the next and reads what it was told last, while a close would fail its sending.
         """
-        if now - self._since < seconds:
-            return
-        if self._phase is Phase.SENDING:
-            self.transport.abort()
-        elif self._phase is Phase.RECEIVING and self._handler is not None:
-            self._expired = True
-            self._handler.cancel()
-
-    async def part(self, code: int, reason: str, seconds: float) -> None:
-        """Close with `code` and `reason`; cut off after `seconds`. Discards what still comes."""
         self._phase = Phase.PARTING
-        held, self._held = self._held, None
-        if held is not None and not self.transport.is_closing():
-            self._unparsed += b"".join(held)
-            self._read_on()
+        self.crowd.loosen(self)
+        self.let_go()
+        if linger and self.state is OPEN:
+            await self._news(linger)
+        if self.state is OPEN:
+            self.protocol.send_close(code, reason)
+            self.send_data()
         try:
-            await asyncio.wait_for(
-                asyncio.gather(self.close(code, reason), self._discard()), seconds
-            )
+            await asyncio.wait_for(self.wait_closed(), seconds)
         except asyncio.TimeoutError:
             self.transport.abort()
             await self.wait_closed()
 
-    async def _discard(self) -> None:
+    @property
+    def first_code(self) -> int:
+        """The code of whoever closed first; ABNORMAL if the client vanished.
+
+        A client's own codes, 3000 and up, are OWN: strangers do not choose what is counted apart.
+        """
+        rcvd, sent = self.protocol.close_rcvd, self.protocol.close_sent
+        if rcvd is not None and (sent is None or self.protocol.close_rcvd_then_sent):
+            return min(rcvd.code, OWN)
+        return ABNORMAL if sent is None else sent.code
+
+    # What the server calls
+
+    def hold(self) -> None:
+        """Take no more bytes: `receive` gives the messages that have come whole, then None."""
+        if self.held is None and self._phase is not Phase.PARTING:
+            self.hold_back()
+            self._rested()  # what was read is answered, however fast it came
+            self.changed()
+
+    def watch(self, now: float, idle_seconds: float) -> None:
+        """End the connection if its client is idle or has vanished. To be called now and then.
+
+        One that does not take messages would not take a close frame either: it is cut off.
+        """
+        if self.transport.is_closing() or self._phase is Phase.PARTING:
+            return
+        if now - self._since >= idle_seconds:
+            if self._phase is Phase.SENDING:
+                self.transport.abort()
+            elif self._phase is Phase.RECEIVING:
+                self._refusal = RefusedError(POLICY, "idle for too long")
+                self.changed()
+        if not self.transport.is_reading():
+            self.heard = now
+            if self._has_hung_up():
+                self.transport.abort()
+        elif now - self.heard < PING_SECONDS or self.state is not OPEN:
+            return
+        elif self._pinged < self.heard:
+            self._pinged = now
+            self.protocol.send_ping(b"")
+            self.send_data()
+        elif now - self._pinged >= PING_SECONDS:
+            self.transport.abort()
+
+    # What `Paced` calls
+
+    def process_event(self, event: Event) -> None:
+        """Take in a request or a frame."""
+        if self.request is None:
+            super().process_event(event)
+        elif self._phase is Phase.PARTING:
+            self.changed()
+        elif self._refusal is not None:
+            return
+        elif event.opcode in DATA_OPCODES:  # type: ignore[union-attr]  # a frame
+            try:
+                self._inbox.put(event)  # type: ignore[arg-type]
+            except RefusedError as error:
+                self._refusal = error
+            self.changed()
+        elif event.opcode is Opcode.PING:  # type: ignore[union-attr]
+            early = self.rate.spend(1, self.loop.time())
+            if early and self.held is None:
+                if self._resting is not None:
+                    self._resting.cancel()
+                self._resting = self.loop.call_later(early, self._rested)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give the socket back."""
+        self._rested()
+        super().connection_lost(exc)
+
+    def is_full(self) -> bool:
+        """Whether nothing more can be used now."""
+        if self._phase is Phase.PARTING:
+            return self.choked
+        return self.choked or self._resting is not None or self._inbox.is_full
+
+    def changed(self) -> None:
+        """Tell the handler that there may be news for it."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _news(self, seconds: float | None = None) -> None:
+        """Wait for `changed`, and not for longer than that."""
+        self._waiter = self.loop.create_future()
+        end = None if seconds is None else self.loop.call_later(seconds, self.changed)
         try:
-            while True:
-                await self.recv()
-        except ConnectionClosed:
-            pass
+            await self._waiter
+        finally:
+            self._waiter = None
+            if end is not None:
+                end.cancel()
+
+    def _check_open(self) -> None:
+        if self.state is not OPEN:
+            raise self._closed()
+
+    def _closed(self) -> ConnectionClosed:
+        protocol = self.protocol
+        return ConnectionClosedError(
+            protocol.close_rcvd, protocol.close_sent, protocol.close_rcvd_then_sent
+        )
 
     def _enter(self, phase: Phase) -> None:
         self._phase = phase
         self._since = self.loop.time()
+
+    def _rested(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
+            self.read_on()
+
+    def _has_hung_up(self) -> bool:
+        """Whether the client has closed its socket, though nothing is read from it."""
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket").fileno(), GONE)
+        return bool(poll.poll(0))

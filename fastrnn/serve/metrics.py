@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from fastrnn.serve.batcher import Batcher
 from fastrnn.serve.stats import QUANTILES, Window
 
-if TYPE_CHECKING:
-    from fastrnn.serve.server import Server
+QUANTILES_SECONDS = 1.0  # how old they may be: each costs as much as a hundred small steps
+
+
+@dataclass
+class Counts:
+    """What a server did since it was started."""
+
+    accepted: int = 0
+    refused: int = 0  # handshakes, for want of a stream
+    forbidden: int = 0  # handshakes, for their origin
+    messages: int = 0
+    closes: Counter[int] = field(default_factory=Counter)  # by code; 1006: vanished
 
 
 class Metrics(Collector):
-    """Reads the figures of `server` and its batcher when they are asked for, and not before."""
+    """Reads the figures of a server and its batcher when they are asked for, and not before."""
 
     content_type = CONTENT_TYPE_LATEST
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, batcher: Batcher, counts: Counts) -> None:
+        self.batcher = batcher
+        self.counts = counts
+        self._quantiles: dict[str, dict[str, float]] = {}
+        self._quantiles_end = 0.0
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -33,12 +49,13 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield each figure."""
-        server, stats = self._server, self._server.batcher.stats
-        yield GaugeMetricFamily("fastrnn_streams", "Streams open now.", len(server.batcher))
+        counts, stats = self.counts, self.batcher.stats
+        yield GaugeMetricFamily("fastrnn_streams", "Streams open now.", len(self.batcher))
         for name, about, value in (
-            ("connections", "WebSockets accepted.", server.accepted),
-            ("refusals", "WebSockets refused because every stream was in use.", server.refused),
-            ("messages", "Messages received.", server.messages),
+            ("connections", "WebSockets accepted.", counts.accepted),
+            ("refusals", "WebSockets refused because every stream was in use.", counts.refused),
+            ("forbidden", "WebSockets refused because of their origin.", counts.forbidden),
+            ("messages", "Messages received.", counts.messages),
             ("frames", "Frames stepped.", stats.frames),
             ("nan_frames", "Frames stepped that had a NaN in them.", stats.nan_frames),
             ("kernel_calls", "Kernel calls.", stats.batches),
@@ -50,23 +67,27 @@ class Metrics(Collector):
             "WebSockets closed, by close code; 1006: vanished, 3000: a client's own code.",
             labels=["code"],
         )
-        for code, count in sorted(server.closes.items()):
+        for code, count in sorted(counts.closes.items()):
             closes.add_metric([str(code)], count)
         yield closes
-        yield _summary("batch_rows", "Rows in a kernel call.", stats.batch_size, 1)
-        yield _summary("step_seconds", "Time of a kernel call.", stats.step_ms, 1e-3)
-        yield _summary(
+        if (now := time.monotonic()) >= self._quantiles_end:
+            self._quantiles.clear()
+            self._quantiles_end = now + QUANTILES_SECONDS
+        yield self._summary("batch_rows", "Rows in a kernel call.", stats.batch_size, 1)
+        yield self._summary("step_seconds", "Time of a kernel call.", stats.step_ms, 1e-3)
+        yield self._summary(
             "queue_seconds", "Time from a message to its first kernel call.", stats.queue_ms, 1e-3
         )
 
-
-def _summary(name: str, about: str, window: Window, scale: float) -> Metric:
-    metric = Metric(f"fastrnn_{name}", about, "summary")
-    found = window.quantiles()
-    for key, percent in QUANTILES.items():
-        if key in found:
-            labels = {"quantile": f"{percent / 100:g}"}
-            metric.add_sample(metric.name, labels, found[key] * scale)
-    metric.add_sample(f"{metric.name}_count", {}, window.count)
-    metric.add_sample(f"{metric.name}_sum", {}, window.sum * scale)
-    return metric
+    def _summary(self, name: str, about: str, window: Window, scale: float) -> Metric:
+        metric = Metric(f"fastrnn_{name}", about, "summary")
+        if name not in self._quantiles:
+            self._quantiles[name] = window.quantiles()
+        found = self._quantiles[name]
+        for key, percent in QUANTILES.items():
+            if key in found:
+                labels = {"quantile": f"{percent / 100:g}"}
+                metric.add_sample(metric.name, labels, found[key] * scale)
+        metric.add_sample(f"{metric.name}_count", {}, window.count)
+        metric.add_sample(f"{metric.name}_sum", {}, window.sum * scale)
+        return metric

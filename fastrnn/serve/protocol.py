@@ -16,8 +16,9 @@ BASE64}, the state after the last answered frame, and closes with GOING_AWAY.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from fastrnn.version import __version__
@@ -40,6 +41,8 @@ BAD_STATE = 4000  # a saved state that is damaged or of another model
 REASON_CHARS = 120  # of ASCII; a close frame holds 123 bytes
 
 OPS = ("save", "load", "reset")
+SPARE = 1024  # characters of a command beside the state of a load
+STATE = re.compile(r'"state"\s{0,99}:\s{0,99}"')  # up to where a state begins
 
 
 class RefusedError(Exception):
@@ -51,36 +54,57 @@ class RefusedError(Exception):
         self.reason = reason[:REASON_CHARS]
 
 
-def hello(layer: Any, fingerprint: str, limits: dict[str, float | None]) -> str:
-    """Return the server's first message, for `layer` and `limits`."""
+def hello(
+    about: Mapping[str, str | int],
+    input_size: int,
+    output_size: int,
+    fingerprint: str,
+    limits: Mapping[str, float | None],
+) -> str:
+    """Return the server's first message: what it serves, numbers of a frame and its answer."""
     return json.dumps(
         {
             "op": "hello",
             "protocol": VERSION,
             "server": f"fastrnn {__version__}",
-            "cell": type(layer).__name__,
-            "num_layers": layer.num_layers,
-            "hidden_size": layer.hidden_size,
-            "input_size": layer.input_size,
-            "output_size": layer.proj_size or layer.hidden_size,
+            **about,
+            "input_size": input_size,
+            "output_size": output_size,
             "dtype": "float32",
             "byte_order": "little",
             "fingerprint": fingerprint,
-            "limits": limits,
+            "limits": dict(limits),
         }
     )
 
 
-def parse_command(text: str) -> tuple[str, bytes]:
+def parse_command(text: str, most: int) -> tuple[str, bytes]:
     """Return the op of a client's text message, and the state that a load carries, unchecked.
+
+    Takes little time whatever the text is: what is read as JSON is at most SPARE long, beside the
+    state, which is only searched for its end.
+
+    Parameters
+    ----------
+    text : str
+    most : int
+        Characters of a saved state of the model.
 
     Raises
     ------
     RefusedError
-        With UNSUPPORTED if it is no command, with BAD_STATE if the state is not base64.
+        With UNSUPPORTED if it is no command, with BAD_STATE if the state is not base64, or too long
+        to be one.
     """
+    state = ""
+    if found := STATE.search(text):
+        end = text.find('"', found.end())
+        state = text[found.end() : end]
+        text = text[: found.end()] + text[end:]
     try:
-        command = json.loads(text)
+        if len(text) > SPARE:
+            raise ValueError
+        command = json.loads(text, object_pairs_hook=_object)
     except (ValueError, RecursionError):
         raise RefusedError(UNSUPPORTED, "text is for commands in JSON, frames are binary") from None
     op = command.get("op") if isinstance(command, dict) else None
@@ -88,13 +112,27 @@ def parse_command(text: str) -> tuple[str, bytes]:
         raise RefusedError(UNSUPPORTED, f'expected {{"op": ...}} with one of: {", ".join(OPS)}')
     if op != "load":
         return op, b""
-    state = command.get("state")
+    if len(state) > 2 * most:  # JSON may have a backslash before each slash
+        raise RefusedError(BAD_STATE, f"load: a state of {len(state)} characters, expected {most}")
     try:
-        if not isinstance(state, str):
-            raise TypeError
-        return op, base64.b64decode(state, validate=True)
-    except (TypeError, ValueError, binascii.Error):
+        if command.get("state") != "":  # it was taken out above
+            raise ValueError
+        return op, base64.b64decode(state.replace("\\/", "/"), validate=True)
+    except ValueError:  # that of binascii, and of characters beyond ASCII
         raise RefusedError(BAD_STATE, "load: state is not base64 text") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object. Of a name that is there twice nobody knows which is meant."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name is there twice")
+    return found
+
+
+def state_chars(state_bytes: int) -> int:
+    """Return how many characters a saved state has in a command."""
+    return 4 * -(-state_bytes // 3)
 
 
 def answer(op: str, state: bytes | None = None) -> str:

@@ -1,41 +1,47 @@
 """`Server`: a `Batcher` behind WebSockets, as `fastrnn serve` runs it. What is said: `protocol.py`.
 
-A connection handles one message at a time: read, step, answer. While it steps, or its client does
-not take the answer, nothing more is read, the socket fills and the client is slowed: each
-connection's memory is bounded by a few messages.
+A connection handles one message at a time: step, answer. What comes meanwhile is read up to the
+size of one message more; then, or if its client does not take the answer, nothing more is, the
+socket fills and the client is slowed: each connection's memory is bounded by a few messages.
 """
 
 from __future__ import annotations
 
 import asyncio
-import http
 import logging
+import math
+import time
 import traceback
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 from websockets.asyncio.server import Server as WebSocketServer
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
-from websockets.protocol import State
 
 from fastrnn.errors import PoolFullError, StateError
 from fastrnn.serve import protocol
 from fastrnn.serve.batcher import Batcher
-from fastrnn.serve.connection import Connection, Crowd
-from fastrnn.serve.metrics import Metrics
+from fastrnn.serve.connection import Connection
+from fastrnn.serve.crowd import Crowd
+from fastrnn.serve.door import Door
+from fastrnn.serve.hosts import check_origin
+from fastrnn.serve.metrics import Counts, Metrics
 from fastrnn.serve.protocol import RefusedError
+from fastrnn.serve.reports import Reports
+from fastrnn.serve.served import Served
 from fastrnn.serve.session import Session
 
 WIRE = np.dtype("<f4")
-QUEUED_MESSAGES = 4  # of one connection, received and not yet read by its handler
-SPARE_SOCKETS = 32  # for /health, /metrics and refusals, beside those that hold streams
+
+# For /health, /metrics, handshakes and refusals, beside those that hold streams. asyncio takes up
+# to 100 sockets at once, and one that was taken has some turns to say what it wants.
+SPARE_SOCKETS = 512
 HANDSHAKE_SECONDS, CLOSE_SECONDS, SWEEP_SECONDS = 10.0, 5.0, 0.5
+LINGER_SECONDS = 0.2  # of a drain: for clients with as much between two frames
 
 
 @dataclass(frozen=True)
@@ -46,40 +52,69 @@ class Limits:
     max_batch: int = 256
     max_wait_ms: float = 0.0
     max_message: int = 256 * 1024  # bytes, of an answer too
-    max_rate: float = 0.0  # frames a second of one connection, beyond a second's burst; 0: any
+    # Frames a second of one connection, beyond a second's burst; 0: any. What has no frames, a
+    # command or a ping, counts as one.
+    max_rate: float = 0.0
     idle_seconds: float = 300.0  # without a message, or with an answer that is not taken
     drain_seconds: float = 10.0
 
 
 class Server:
-    """Serves one layer to many WebSockets. Made and used in a running event loop.
+    """Serves one layer to many WebSockets. Made anywhere, and used in one event loop.
 
     Parameters
     ----------
     layer : LSTM, GRU or RNN
-        Unidirectional, float32, with weights.
+        Unidirectional, float32, with weights; or whatever else has pools (`fastrnn.serve.served`).
     limits : Limits
     origins : sequence of str
         Origins of the web pages that may connect. Clients that are no browsers send none, and may.
+    hosts : sequence of str
+        Names under which /metrics may be asked for, beside addresses and localhost.
+    about : mapping
+        What the hello says of the layer beside its sizes.
+    initial_state : optional
+        Where streams begin and what a reset goes back to, as `layer.pool` takes it.
 
     Raises
     ------
     ValueError
-        If the layer does not fit, or max_message does not hold a frame and a saved state.
+        If the layer or initial_state does not fit, max_message does not hold a frame and a saved
+        state, or an origin is one that no page has.
     """
 
-    def __init__(self, layer: Any, limits: Limits, origins: Sequence[str] = ()) -> None:
-        if layer.dtype != np.float32:
-            raise ValueError(f"server: the layer is {layer.dtype.name}, expected float32")
+    def __init__(
+        self,
+        layer: Served,
+        limits: Limits,
+        origins: Sequence[str] = (),
+        hosts: Sequence[str] = (),
+        about: Mapping[str, str | int] | None = None,
+        *,
+        initial_state: Any = None,
+    ) -> None:
+        for origin in origins:
+            check_origin(origin)
         self.batcher = Batcher(
-            layer, limits.max_streams, limits.max_batch, limits.max_wait_ms, max_pending=1
+            layer,
+            limits.max_streams,
+            limits.max_batch,
+            limits.max_wait_ms,
+            initial_state=initial_state,
         )
+        if self.batcher.dtype != np.float32:
+            raise ValueError(f"server: the layer is {self.batcher.dtype.name}, expected float32")
         self.limits = limits
-        self._frame_bytes = self.batcher.input_size * WIRE.itemsize
-        self._answer_bytes = self.batcher.output_size * WIRE.itemsize
+        input_size = math.prod(self.batcher.input_shape)
+        output_size = math.prod(self.batcher.output_shape)
+        self._frame_bytes = input_size * WIRE.itemsize
+        self._answer_bytes = output_size * WIRE.itemsize
+        self._state_chars = protocol.state_chars(self.batcher.state_bytes)
         self._check_max_message()
         self._hello = protocol.hello(
-            layer,
+            about or {},
+            input_size,
+            output_size,
             layer.fingerprint,
             {
                 "max_message_bytes": limits.max_message,
@@ -93,12 +128,11 @@ class Server:
         self._draining = asyncio.Event()
         self._websockets: WebSocketServer | None = None
         self._sweeper: asyncio.Task[None] | None = None
-        self.accepted = 0
-        self.refused = 0  # handshakes, for want of a stream
-        self.messages = 0
-        self.closes: Counter[int] = Counter()  # by code; 1006: vanished
-        self._metrics = Metrics(self)
+        self.counts = Counts()
         self._logger = logging.getLogger("fastrnn.serve")
+        self._reports = Reports(self._logger, time.monotonic)
+        metrics = Metrics(self.batcher, self.counts)
+        self._door = Door(metrics, self._reports, limits.max_streams, hosts)
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Listen on `host` and `port` (0: any that is free), and return the address bound to.
@@ -116,14 +150,21 @@ class Server:
             port,
             origins=self._origins,  # type: ignore[arg-type]  # Origin is a NewType of str
             compression=None,
-            process_request=self._answer_http,
+            process_request=self._door.answer,
+            process_response=self._door.report,
             server_header=None,
             open_timeout=HANDSHAKE_SECONDS,
+            ping_interval=None,  # the connection knows better when to ping
             close_timeout=CLOSE_SECONDS,
             max_size=self.limits.max_message,
-            max_queue=QUEUED_MESSAGES,
+            max_queue=None,  # it has an inbox instead
             logger=silent,
-            create_connection=partial(Connection, crowd=self._crowd),  # type: ignore[arg-type]
+            create_connection=partial(  # type: ignore[arg-type]
+                Connection,
+                crowd=self._crowd,
+                most_bytes=self.limits.max_message,
+                rate=self.limits.max_rate,
+            ),
         )
         self._sweeper = asyncio.create_task(self._sweep())
         address = self._websockets.sockets[0].getsockname()
@@ -137,66 +178,44 @@ class Server:
         self._draining.set()
         if self._websockets is not None:
             self._websockets.close(close_connections=False)
+            self._crowd.close()
             for connection in [*self._connections]:
                 connection.hold()
-            try:
-                await asyncio.wait_for(self._websockets.wait_closed(), self.limits.drain_seconds)
-            except asyncio.TimeoutError:
-                for connection in [*self._connections]:
-                    connection.transport.abort()
-                await self._websockets.wait_closed()
+            cut = asyncio.get_running_loop().call_later(self.limits.drain_seconds, self._crowd.cut)
+            await self._websockets.wait_closed()
+            cut.cancel()
         if self._sweeper is not None:
             self._sweeper.cancel()
         await self.batcher.drain()
+        self._reports.flush(whole=True)
 
     def _check_max_message(self) -> None:
-        stream = self.batcher.pool.open()
-        state = len(protocol.answer("load", self.batcher.pool.save(stream)))
-        self.batcher.pool.close(stream)
-        least = max(self._frame_bytes, self._answer_bytes, state)
+        command = len(protocol.answer("load", b"")) + self._state_chars
+        least = max(self._frame_bytes, self._answer_bytes, command)
         if self.limits.max_message < least:
             raise ValueError(
                 f"server: max_message={self.limits.max_message}, expected at least {least} bytes: "
                 f"a frame has {self._frame_bytes}, its answer {self._answer_bytes}, "
-                f"a message with a saved state {state}"
+                f"a message with a saved state {command}"
             )
-
-    def _answer_http(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Answer a request that does not open a stream; None for one that does."""
-        path = request.path.partition("?")[0]
-        if path == "/health":
-            return connection.respond(http.HTTPStatus.OK, "ok\n")
-        if path == "/metrics":
-            response = connection.respond(http.HTTPStatus.OK, self._metrics.text())
-            del response.headers["Content-Type"]
-            response.headers["Content-Type"] = self._metrics.content_type
-            return response
-        if path != protocol.PATH:
-            found = f"{protocol.PATH} (WebSocket), /health, /metrics\n"
-            return connection.respond(http.HTTPStatus.NOT_FOUND, found)
-        if len(self.batcher) >= self.limits.max_streams:
-            self.refused += 1
-            full = connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "no stream is free\n")
-            full.headers["Retry-After"] = "1"
-            return full
-        return None
 
     async def _converse(self, connection: Any) -> None:
         """Serve one connection, from hello to close."""
-        self.accepted += 1
+        self.counts.accepted += 1
         self._connections.add(connection)
-        connection.begin()
+        self._crowd.settle(connection)
         if self._draining.is_set():
             connection.hold()
+        linger = 0.0
         try:
             async with self.batcher.session() as session:
-                await connection.send(self._hello)
+                await connection.answer(self._hello)
                 await self._answer_messages(connection, session)
                 farewell = protocol.answer("drain", await session.save())
-            await connection.send(farewell)
-            code, reason = protocol.GOING_AWAY, "the server drains"
-        except ConnectionClosed as closed:
-            code, reason = _close_code(closed), ""
+            await connection.answer(farewell)
+            code, reason, linger = protocol.GOING_AWAY, "the server drains", LINGER_SECONDS
+        except ConnectionClosed:
+            code, reason = connection.first_code, ""
         except RefusedError as error:
             code, reason = error.code, error.reason
         except PoolFullError:
@@ -205,45 +224,42 @@ class Server:
             lines = traceback.format_exc().splitlines()
             self._logger.error("a connection failed\n%s", "\n".join(ascii(x)[1:-1] for x in lines))
             code, reason = protocol.INTERNAL, "internal error"
-        self.closes[code] += 1
+        self.counts.closes[code] += 1
         try:
-            await connection.part(code, reason, CLOSE_SECONDS)
+            await connection.part(code, reason, CLOSE_SECONDS, linger)
         finally:
             self._connections.discard(connection)
 
     async def _answer_messages(self, connection: Connection, session: Session) -> None:
         """Answer messages until the client closes, or the server drains and none is left."""
-        rate, loop = self.limits.max_rate, self.batcher.loop
-        allowed, counted = rate, loop.time()
+        loop = asyncio.get_running_loop()
         while (message := await connection.receive()) is not None:
-            self.messages += 1
-            if isinstance(message, str):
-                await connection.send(await self._obey(session, message))
-                continue
-            frames, rest = divmod(len(message), self._frame_bytes)
+            self.counts.messages += 1
+            is_text = isinstance(message, str)
+            frames, rest = (1, 0) if is_text else divmod(len(message), self._frame_bytes)
             if rest:
                 raise RefusedError(
                     protocol.INVALID,
                     f"{len(message)} bytes are not whole frames of {self._frame_bytes} bytes",
                 )
-            if frames * self._answer_bytes > self.limits.max_message:
+            if not is_text and frames * self._answer_bytes > self.limits.max_message:
                 raise RefusedError(
                     protocol.TOO_BIG,
                     f"the answer to {frames} frames has more than {self.limits.max_message} bytes",
                 )
-            if rate:
-                now = loop.time()
-                allowed = min(rate, allowed + (now - counted) * rate) - frames
-                counted = now
-                if allowed < 0:
-                    await self._pause(connection, -allowed / rate)
-            x = np.frombuffer(message, WIRE).reshape(frames, self.batcher.input_size)
-            y = await session.run_owned(x.astype(np.float32, copy=False))
-            await connection.send(y.astype(WIRE, copy=False).tobytes())
+            early = connection.rate.spend(max(frames, 1), loop.time())
+            if early:
+                await connection.pause(early)
+            if isinstance(message, str):
+                await connection.answer(await self._obey(session, message))
+            else:
+                x = np.frombuffer(message, WIRE).reshape(frames, *self.batcher.input_shape)
+                y = await session.run_owned(x.astype(np.float32, copy=False))
+                await connection.answer(y.astype(WIRE, copy=False).tobytes())
 
     async def _obey(self, session: Session, text: str) -> str:
         """Do what a command says, and return the answer."""
-        op, state = protocol.parse_command(text)
+        op, state = protocol.parse_command(text, self._state_chars)
         if op == "save":
             return protocol.answer(op, await session.save())
         if op == "reset":
@@ -255,31 +271,11 @@ class Server:
                 raise RefusedError(protocol.BAD_STATE, str(error)) from None
         return protocol.answer(op)
 
-    async def _pause(self, connection: Connection, seconds: float) -> None:
-        """Slow a client that is too fast; not while draining, and only while it is there."""
-        ends = [asyncio.ensure_future(x) for x in (self._draining.wait(), connection.wait_closed())]
-        try:
-            await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for end in ends:
-                end.cancel()
-        if connection.state is State.CLOSED:
-            raise connection.protocol.close_exc
-
     async def _sweep(self) -> None:
         """End connections whose clients have fallen silent."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            now = self.batcher.loop.time()
+            now = asyncio.get_running_loop().time()
             for connection in [*self._connections]:
-                connection.expire(now, self.limits.idle_seconds)
-
-
-def _close_code(closed: ConnectionClosed) -> int:
-    """Return the code of whoever closed first; ABNORMAL if the client vanished.
-
-    A client's own codes, 3000 and up, are OWN: strangers do not choose what a metric counts apart.
-    """
-    if closed.rcvd is not None and (closed.sent is None or closed.rcvd_then_sent):
-        return min(closed.rcvd.code, protocol.OWN)
-    return protocol.ABNORMAL if closed.sent is None else closed.sent.code
+                connection.watch(now, self.limits.idle_seconds)
+            self._reports.flush()

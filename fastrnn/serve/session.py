@@ -5,123 +5,128 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from fastrnn._kernels.core import as_array
-
-if TYPE_CHECKING:
-    from fastrnn.serve.batcher import Batcher
+from fastrnn.errors import BusyError
+from fastrnn.serve.request import NOTHING, Request
+from fastrnn.serve.served import Pool
 
 Array = npt.NDArray[Any]
-
-NO_FRAMES: Array = np.empty((0, 0))
 
 
 class ClosedError(RuntimeError):
     """The session or its batcher is closed or draining, and takes no more frames."""
 
 
-class Request:
-    """One call of a session: frames to step through, or an action on the stream between frames."""
+class Host(Protocol):
+    """What a session asks of its batcher."""
 
-    __slots__ = ("action", "done", "frames", "future", "output", "since")
+    name: str
+    pool: Pool
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    max_pending: int
 
-    def __init__(
-        self,
-        future: asyncio.Future[Any],
-        frames: Array,
-        action: Callable[[], Any] | None = None,
-    ) -> None:
-        self.future = future
-        self.frames = frames  # (k, I); none of them for an action
-        self.action = action
-        self.output: Array | None = None  # (k, P), if k > 1
-        self.done = 0  # frames stepped
-        self.since = perf_counter()
+    def check_open(self) -> None:
+        """Raise ClosedError if no more calls are taken, RuntimeError in another event loop."""
+
+    def promise(self) -> asyncio.Future[Any]:
+        """Return a future of the batcher's event loop, which is the running one."""
+
+    def admit(self, session: Session, state: bytes | None) -> int:
+        """Open a stream for a session, and return its id in the pool."""
+
+    def dismiss(self, session: Session) -> None:
+        """Free the stream of a session."""
+
+    def ready(self, session: Session) -> None:
+        """Take a session, which has a pending request, into one of the next kernel calls."""
 
 
 class Session:
     """One stream, made by `batcher.session()` and open inside its `async with`.
+
+    `await batcher.open()` returns one that stays open until its `close`, whichever task calls that.
 
     Calls take effect in the order they are made. A call that is cancelled before its first frame is
     sent to the kernel leaves the state as it was; later, the frames that were sent have advanced
     it, and the frames of the call behind them are dropped.
     """
 
-    def __init__(self, batcher: Batcher, state: bytes | None) -> None:
-        self._batcher = batcher
+    def __init__(self, host: Host, state: bytes | None) -> None:
+        self._host = host
         self._state = state
         self.id: int | None = None  # of the pool's stream, while it is held
         self.pending: deque[Request] = deque()  # the first may be in the kernel
         self.in_flight = False
-        self.queued = False  # among the batcher's ready ones
+        self.queued = False  # among the batcher's ready ones; a session with pending calls is one
         self.closed = False
-        self._door: deque[asyncio.Future[None]] = deque()  # calls that wait for a place in pending
-        self._promised = 0  # places given to calls that left the door and did not yet run
         self._released: asyncio.Future[None] | None = None
 
     async def __aenter__(self) -> Session:
         if self.closed or self.id is not None:
-            raise RuntimeError(f"{self._batcher.name}: a session is entered once")
-        self.id = self._batcher.admit(self, self._state)
+            raise RuntimeError(f"{self._host.name}: a session is entered once")
+        self.id = self._host.admit(self, self._state)
         self._state = None
         return self
 
     async def __aexit__(self, *exception: object) -> None:
         await self.close()
 
-    async def step(self, x: npt.ArrayLike) -> Array:
+    async def step(self, x: npt.ArrayLike, *, wait: bool = True) -> Array:
         """Advance by one frame: x (I,) to y (P,).
 
         Parameters
         ----------
         x : array (I,)
-            Copied at the call.
+            Copied at the call. Of the frame's shape, where what is served has others.
+        wait : bool
+            Whether to wait where max_pending calls of the session are under way already.
 
         Raises
         ------
         ValueError, TypeError
             For a shape or type that does not fit; the state is as before.
+        BusyError
+            If max_pending calls are under way, and this one may not wait.
         ClosedError
             If the session or the batcher was closed, or is draining.
         RuntimeError
             If the kernel call failed.
         """
-        request = Request(self._batcher.loop.create_future(), self._frames(x, 1))
-        y: Array = await self._submit(request)
+        frame = self._frames(x, many=False)
+        y = np.empty(self._host.output_shape, self._host.dtype)
+        await self._submit(wait, frame[None], y[None])
         return y
 
-    async def run(self, x: npt.ArrayLike) -> Array:
-        """Advance by k frames: x (k, I) to y (k, P), k may be 0. Raises as `step`.
+    async def run(self, x: npt.ArrayLike, *, wait: bool = True) -> Array:
+        """Advance by k frames: x (k, I) to y (k, P), k may be 0. Waits and raises as `step`.
 
         They share kernel calls with other sessions' frames, so that a long message holds up nobody.
         """
-        return await self.run_owned(self._frames(x, 2))
+        return await self.run_owned(self._frames(x, many=True), wait=wait)
 
-    async def run_owned(self, frames: Array) -> Array:
+    async def run_owned(self, frames: Array, *, wait: bool = True) -> Array:
         """`run`, for a checked C-contiguous array (k, I) of the dtype that nobody writes to."""
-        if len(frames) == 0:
+        y = np.empty((len(frames), *self._host.output_shape), self._host.dtype)
+        if len(frames):
+            await self._submit(wait, frames, y)
+        else:
             self._check_open()
             await asyncio.sleep(0)  # or who makes such calls in a row would stop the event loop
-            return np.empty((0, self._batcher.output_size), self._batcher.dtype)
-        request = Request(self._batcher.loop.create_future(), frames)
-        if len(frames) == 1:
-            y: Array = (await self._submit(request))[None]
-            return y
-        request.output = np.empty((len(frames), self._batcher.output_size), self._batcher.dtype)
-        await self._submit(request)
-        return request.output
+        return y
 
-    async def save(self) -> bytes:
+    async def save(self, *, wait: bool = True) -> bytes:
         """Return the state after all frames of earlier calls, as `StreamPool.save` does."""
-        state: bytes = await self._act(lambda: self._batcher.pool.save(self._held()))
+        state: bytes = await self._act(lambda: self._host.pool.save(self._held()), wait)
         return state
 
-    async def load(self, state: bytes) -> None:
+    async def load(self, state: bytes, *, wait: bool = True) -> None:
         """Replace the state by one that `save` returned, here or in another process.
 
         Raises
@@ -131,15 +136,15 @@ class Session:
         """
 
         def swap() -> None:
-            new = self._batcher.pool.load(state)
-            self._batcher.pool.close(self._held())
+            new = self._host.pool.load(state)
+            self._host.pool.close(self._held())
             self.id = new
 
-        await self._act(swap)
+        await self._act(swap, wait)
 
-    async def reset(self) -> None:
-        """Zero the state, after all frames of earlier calls."""
-        await self._act(lambda: self._batcher.pool.reset([self._held()]))
+    async def reset(self, *, wait: bool = True) -> None:
+        """Begin anew, after all frames of earlier calls."""
+        await self._act(lambda: self._host.pool.reset([self._held()]), wait)
 
     async def close(self) -> None:
         """Free the stream. Calls that still wait raise ClosedError; a second close does nothing.
@@ -148,89 +153,101 @@ class Session:
         cancelled, the stream is freed all the same when that call ends.
         """
         if not self.closed:
-            self.closed = True
-            error = ClosedError(f"{self._batcher.name}: the session was closed")
-            for waiter in [*self._door, *(request.future for request in self.pending)]:
-                if not waiter.done():
-                    waiter.set_exception(error)
-                    waiter.exception()  # retrieved: its caller may be gone
-            self._door.clear()
-            if not self.in_flight:
-                self.pending.clear()
-                self.release()
-        if self.id is not None:
-            if self._released is None:
-                self._released = self._batcher.loop.create_future()
+            released = self._host.promise()  # this closes it, if its event loop has ended
+            if not self.closed:
+                self.closed = True
+                self._released = released
+                self._fail_pending()
+                if not self.in_flight:
+                    self.release()
+        if self._released is not None:
             await asyncio.shield(self._released)
+
+    def next_frames(self) -> Request | None:
+        """Return the next frames to step through, past what was cancelled and what is no frames."""
+        while not self.closed and self.pending:
+            request = self.pending[0]
+            if not request.future.done():
+                if request.action is None:
+                    return request
+                try:
+                    request.future.set_result(request.action())
+                except Exception as error:
+                    request.future.set_exception(error)
+            self.pending.popleft()
+        return None
 
     def release(self) -> None:
         """Give the stream back to the pool, once."""
+        self.pending.clear()
         if self.id is not None:
-            self._batcher.dismiss(self)
+            self._host.dismiss(self)
             self.id = None
         if self._released is not None:
             self._released.set_result(None)
             self._released = None
 
+    def abandon(self, *, told: bool) -> None:
+        """Give the stream back after the event loop's end; those who wait are `told`, or gone."""
+        self.closed = True
+        self.in_flight = False
+        if not told:
+            self.pending.clear()
+            self._released = None
+        self._fail_pending()
+        self.release()
+
     @property
     def waits(self) -> bool:
-        """Whether a call waits for its turn or for a place."""
-        return bool(self.pending or self._door or self._promised)
+        """Whether a call waits for its turn or is in the kernel."""
+        return bool(self.pending)
 
-    def pop(self) -> None:
-        """Drop the first request, and give its place to the first call at the door."""
-        self.pending.popleft()
-        self._open_door()
-
-    def _open_door(self) -> None:
-        while self._door:
-            waiter = self._door.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                self._promised += 1
-                return
+    def _fail_pending(self) -> None:
+        error = ClosedError(f"{self._host.name}: the session was closed")
+        for request in self.pending:
+            if not request.future.done():
+                request.future.set_exception(error)
+                request.future.exception()  # retrieved: its caller may be gone
 
     def _held(self) -> int:
         if self.id is None:
-            raise ClosedError(f"{self._batcher.name}: the session is not open")
+            raise ClosedError(f"{self._host.name}: the session is not open")
         return self.id
 
     def _check_open(self) -> None:
+        if not self.closed:
+            self._host.check_open()  # which closes it, if its event loop has ended
         if self.closed or self.id is None:
-            raise ClosedError(f"{self._batcher.name}: the session is not open")
-        self._batcher.check_open()
+            raise ClosedError(f"{self._host.name}: the session is not open")
 
-    def _frames(self, x: npt.ArrayLike, ndim: int) -> Array:
-        """Return a copy of x as (k, I) in the layer's dtype."""
-        name, width = self._batcher.name, self._batcher.input_size
-        array = as_array(x, self._batcher.dtype, f"{name}: x")
-        if array.ndim != ndim or array.shape[-1] != width:
-            want = f"({width},)" if ndim == 1 else f"(k, {width})"
-            raise ValueError(f"{name}: x is {array.shape}, expected {want}")
-        return array.reshape(-1, width).copy()
+    def _frames(self, x: npt.ArrayLike, *, many: bool) -> Array:
+        """Return a copy of x, a frame or many of them, in the dtype that is served."""
+        name, shape = self._host.name, self._host.input_shape
+        array = as_array(x, self._host.dtype, f"{name}: x")
+        if array.shape[many:] != shape or array.ndim != len(shape) + many:
+            sizes = ", ".join([*("k" for _ in range(many)), *map(str, shape)])
+            comma = "," if len(shape) + many == 1 else ""
+            raise ValueError(f"{name}: x is {array.shape}, expected ({sizes}{comma})")
+        return array.copy()
 
-    async def _act(self, action: Callable[[], Any]) -> Any:
-        return await self._submit(Request(self._batcher.loop.create_future(), NO_FRAMES, action))
+    async def _act(self, action: Callable[[], Any], wait: bool) -> Any:
+        return await self._submit(wait, action=action)
 
-    async def _submit(self, request: Request) -> Any:
+    async def _submit(
+        self,
+        wait: bool,
+        frames: Array = NOTHING,
+        output: Array = NOTHING,
+        action: Callable[[], Any] | None = None,
+    ) -> Any:
         self._check_open()
-        if self._door or self._promised or len(self.pending) >= self._batcher.max_pending:
-            await self._wait_at_door()
+        if not wait and len(self.pending) >= self._host.max_pending:
+            raise BusyError(
+                f"{self._host.name}: the session is in use, with max_pending="
+                f"{self._host.max_pending} of its calls under way"
+            )
+        request = Request(self._host.promise(), frames, output, action)
         self.pending.append(request)
         if not self.queued and not self.in_flight:
-            self._batcher.ready(self)
+            self._host.ready(self)
         return await request.future
-
-    async def _wait_at_door(self) -> None:
-        waiter: asyncio.Future[None] = self._batcher.loop.create_future()
-        self._door.append(waiter)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._promised -= 1
-                self._open_door()
-            raise
-        self._promised -= 1
-        if self.closed:
-            raise ClosedError(f"{self._batcher.name}: the session was closed")

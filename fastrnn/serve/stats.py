@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 WINDOW = 16_384  # samples kept of each quantity: p99.9 rests on 16, and is found in a millisecond
 
@@ -21,14 +20,14 @@ class Window:
         self.count = 0
         self.sum = 0.0
 
-    def add(self, values: Sequence[float] | npt.NDArray[np.float64]) -> None:
-        """Take in at most WINDOW samples."""
-        n, at = len(values), self.count % WINDOW
-        head = min(n, WINDOW - at)
-        self._samples[at : at + head] = values[:head]
-        if head < n:
-            self._samples[: n - head] = values[head:]
-        self.count += n
+    def add(self, values: Sequence[float]) -> None:
+        """Take in any number of samples."""
+        kept = values[-WINDOW:]
+        at = (self.count + len(values) - len(kept)) % WINDOW
+        head = min(len(kept), WINDOW - at)
+        self._samples[at : at + head] = kept[:head]
+        self._samples[: len(kept) - head] = kept[head:]
+        self.count += len(values)
         self.sum += float(sum(values))
 
     def quantiles(self) -> dict[str, float]:
@@ -49,6 +48,7 @@ class Stats:
 
     `batch_size` is rows in one kernel call, `step_ms` the time of that call in the worker thread,
     `queue_ms` the time from a call of `step` or `run` to the kernel call that has its first frame.
+    `unmeasured` counts kernel calls that were made, but for whose figures there was no memory.
     """
 
     def __init__(self) -> None:
@@ -56,6 +56,7 @@ class Stats:
         self.batches = 0
         self.nan_frames = 0
         self.errors = 0
+        self.unmeasured = 0
         self.batch_size = Window()
         self.queue_ms = Window()
         self.step_ms = Window()
@@ -67,6 +68,7 @@ class Stats:
             "batches": self.batches,
             "nan_frames": self.nan_frames,
             "errors": self.errors,
+            "unmeasured": self.unmeasured,
             "batch_size": self.batch_size.quantiles(),
             "queue_ms": self.queue_ms.quantiles(),
             "step_ms": self.step_ms.quantiles(),

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from fastrnn._kernels.core import Stack, as_array
 from fastrnn._kernels.pool import Pool
 from fastrnn.errors import PoolFullError
-from fastrnn.sequences import batch_major, row_order, state_pair, time_major
+from fastrnn.sequences import batch_major, row_order, state_parts, time_major
 from fastrnn.streams.states import load_state, save_state
+from fastrnn.streams.turns import in_turn
 
 Array = npt.NDArray[Any]
 Ids = Sequence[int] | npt.NDArray[np.integer[Any]]
@@ -26,9 +27,10 @@ class StreamPool:
 
     A stream is known by the id that `open` returned; no id is ever used again for another. Any
     number of threads may use a pool at once: calls for different streams run side by side, and a
-    call that meets another on one of its streams raises RuntimeError and changes nothing. Whatever
-    raises leaves every state as it was. In the child of a fork, streams that another thread was
-    stepping stay in use.
+    call that meets another on one of its streams raises BusyError and changes nothing, or waits for
+    its end if it may (`wait=True`). Whatever raises leaves every state as it was: also
+    what a signal's handler raises, as a rule KeyboardInterrupt, which ends a long call within some
+    50 ms. In the child of a fork, streams that another thread was stepping stay in use.
 
     A stream gives exactly what it gives alone, bit for bit (on the SIMD engine).
 
@@ -44,6 +46,7 @@ class StreamPool:
         grow: bool,
         batch_first: bool,
         fingerprint: Callable[[], bytes],
+        initial_state: Any,
     ) -> None:
         self._name = f"{cell} pool"
         if (
@@ -54,7 +57,11 @@ class StreamPool:
             raise ValueError(
                 f"{self._name}: capacity={capacity!r}, expected an integer, 1 to {MOST_STREAMS}"
             )
-        self._pool = Pool(stack, self._name, int(capacity), bool(grow))
+        initial = None
+        if initial_state is not None:
+            what = f"{self._name}: initial_state"
+            initial = state_parts(initial_state, stack.has_cell_state, what)
+        self._pool = Pool(stack, self._name, int(capacity), bool(grow), initial)
         self._batch_first = batch_first
         self._make_fingerprint = fingerprint
 
@@ -63,6 +70,9 @@ class StreamPool:
         """How many streams there is room for; doubled when one too many opens, if `grow`."""
         return self._pool.capacity
 
+    # Of one frame, and of what it gives.
+    input_shape = property(lambda self: (self._pool.stack.input_size,))
+    output_shape = property(lambda self: (self._pool.stack.output_size,))
     input_size = property(lambda self: self._pool.stack.input_size)
     output_size = property(lambda self: self._pool.stack.output_size)
     dtype = property(lambda self: self._pool.stack.dtype)
@@ -80,7 +90,7 @@ class StreamPool:
         return id in self._pool
 
     def open(self) -> int:
-        """Open a stream, of zero state, and return its id: an int >= 0.
+        """Open a stream, of zero or the pool's initial state, and return its id: an int >= 0.
 
         Raises
         ------
@@ -95,8 +105,8 @@ class StreamPool:
             )
         return id
 
-    def close(self, id: int) -> None:
-        """Close a stream; its id will never again be a stream.
+    def close(self, id: int, *, wait: bool = False) -> None:
+        """Close a stream; its id will never again be a stream. Waits as `step`.
 
         Raises
         ------
@@ -104,12 +114,14 @@ class StreamPool:
             If `id` is no open stream.
         TypeError
             If it is no integer.
-        RuntimeError
+        BusyError
             If another thread is using it.
         """
-        self._pool.close(id)
+        in_turn(wait, self._pool.close, id)
 
-    def step(self, ids: Ids, x: npt.ArrayLike, out: Array | None = None) -> Array:
+    def step(
+        self, ids: Ids, x: npt.ArrayLike, out: Array | None = None, *, wait: bool = False
+    ) -> Array:
         """Advance the streams `ids` by one time step.
 
         Parameters
@@ -122,6 +134,8 @@ class StreamPool:
         out : array (n, P) of the layer's dtype, C-contiguous, optional
             Where to put the result; then a call that converts neither ids nor x allocates nothing.
             May be x itself.
+        wait : bool
+            Whether to wait while another thread is using one of them.
 
         Returns
         -------
@@ -134,13 +148,21 @@ class StreamPool:
             If an id is no open stream.
         ValueError, TypeError
             For an id that is there twice, or a shape or type that does not fit.
-        RuntimeError
+        BusyError
             If another thread is using one of them.
         """
-        result: Array = self._pool.step(ids, x, out)
+        pool = self._pool  # not its bound method, which would be an object made for the call
+        result: Array = in_turn(True, pool.step, ids, x, out) if wait else pool.step(ids, x, out)
         return result
 
-    def run(self, ids: Ids, x: npt.ArrayLike, lengths: npt.ArrayLike | None = None) -> Array:
+    def run(
+        self,
+        ids: Ids,
+        x: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        wait: bool = False,
+    ) -> Array:
         """Advance each of the streams `ids` by its own number of time steps.
 
         Parameters
@@ -149,6 +171,7 @@ class StreamPool:
         x : array (T, n, I), or (n, T, I) if the layer is batch_first
         lengths : int array (n,), optional
             Steps of each stream, 0 to T. None: T for all.
+        wait : as in `step`
 
         Returns
         -------
@@ -169,44 +192,45 @@ class StreamPool:
         if self._batch_first:
             array = time_major(array)
         if lengths is None:
-            y = self._pool.run(ids, array)
+            y = in_turn(wait, self._pool.run, ids, array)
         else:
             steps, n, _ = array.shape
-            order, rows = row_order(lengths, steps, n, self._name, least=0)
+            order, rows = row_order(lengths, steps, n, self._name)
             ids = self._pool.as_ids(ids)
             if len(ids) != n:
                 raise ValueError(f"{self._name}: {len(ids)} ids for the {n} rows of x")
             ordered = [ids[i] for i in order]
-            y = self._pool.run(ordered, np.ascontiguousarray(array[:, order]), rows)
-            y = y[:, np.argsort(order)]
+            ordered_x = np.ascontiguousarray(array[:, order])
+            y = in_turn(wait, self._pool.run, ordered, ordered_x, rows)[:, np.argsort(order)]
         return batch_major(y) if self._batch_first else y
 
-    def reset(self, ids: Ids) -> None:
-        """Zero the states of the streams `ids`. Raises as `step`."""
-        self._pool.reset(ids)
+    def reset(self, ids: Ids, *, wait: bool = False) -> None:
+        """Let the streams `ids` begin anew, as `open` does. Waits and raises as `step`."""
+        in_turn(wait, self._pool.reset, ids)
 
-    def get_state(self, ids: Ids) -> Any:
+    def get_state(self, ids: Ids, *, wait: bool = False) -> Any:
         """Copies of the states of the streams `ids`: LSTM (h, c), else h; h (L, n, P), c (L, n, H).
 
-        As a layer's hx. Raises as `step`.
+        As a layer's hx. Waits and raises as `step`.
         """
-        h, c = self._pool.get_state(ids)
+        h, c = in_turn(wait, self._pool.get_state, ids)
         return h if c is None else (h, c)
 
-    def set_state(self, ids: Ids, state: Any) -> None:
-        """Copy in states as `get_state` returns them. Raises as `step`."""
-        if self._pool.stack.has_cell_state:
-            self._pool.set_state(ids, *state_pair(state, f"{self._name}: state", "(h, c)"))
-        else:
-            self._pool.set_state(ids, state, None)
+    def set_state(self, ids: Ids, state: Any, *, wait: bool = False) -> None:
+        """Copy in states as `get_state` returns them, h (L, P) and c (L, H) to every one of `ids`.
 
-    def save(self, id: int) -> bytes:
+        Waits and raises as `step`.
+        """
+        h, c = state_parts(state, self._pool.stack.has_cell_state, f"{self._name}: state")
+        in_turn(wait, self._pool.set_state, ids, h, c)
+
+    def save(self, id: int, *, wait: bool = False) -> bytes:
         """Return the state of stream `id` as bytes that `load` takes, here or on another machine.
 
         They carry the fingerprint of the model (`layer.fingerprint`) and a checksum, and stay
-        loadable in later versions. Raises as `step`.
+        loadable in later versions. Waits and raises as `step`.
         """
-        h, c = self._pool.get_state([id])
+        h, c = in_turn(wait, self._pool.get_state, [id])
         return save_state(self._fingerprint, h[:, 0], None if c is None else c[:, 0])
 
     def load(self, data: bytes) -> int:

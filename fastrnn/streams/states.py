@@ -28,7 +28,12 @@ def save_state(fingerprint: bytes, h: Array, c: Array | None) -> bytes:
     """One stream's h (L, P) and, for LSTM, c (L, H), as bytes."""
     reals = h if c is None else np.concatenate([h, c], axis=1)
     little = reals.astype(reals.dtype.newbyteorder("<"), copy=False)
-    body = MAGIC + fingerprint + little.tobytes()
+    return seal(fingerprint, little.tobytes())
+
+
+def seal(fingerprint: bytes, content: bytes) -> bytes:
+    """Content of one model's making, in the form above."""
+    body = MAGIC + fingerprint + content
     return body + _digest(body)
 
 
@@ -45,6 +50,18 @@ def load_state(
     TypeError
         If it is not bytes.
     """
+    reals = unseal(data, fingerprint, what)
+    layers, width = h_shape[0], h_shape[1] + (c_shape[1] if c_shape else 0)
+    little = np.dtype(dtype).newbyteorder("<")
+    size = layers * width * little.itemsize
+    if len(reals) != size:
+        raise StateError(f"{what}: a saved state with {len(reals)} bytes of reals, expected {size}")
+    state = np.frombuffer(reals, little).reshape(layers, width).astype(dtype)
+    return state[:, : h_shape[1]], state[:, h_shape[1] :] if c_shape else None
+
+
+def unseal(data: bytes, fingerprint: bytes, what: str) -> bytes:
+    """The content that `seal` was given. Raises as `load_state`."""
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise TypeError(f"{what}: state is {type(data).__name__}, expected what save returned")
     data = bytes(data)
@@ -61,13 +78,7 @@ def load_state(
             f"{what}: a saved state of another model, {theirs.hex()[:16]}..., "
             f"expected {fingerprint.hex()[:16]}..."
         )
-    layers, width = h_shape[0], h_shape[1] + (c_shape[1] if c_shape else 0)
-    reals, little = body[len(MAGIC) + FINGERPRINT :], np.dtype(dtype).newbyteorder("<")
-    size = layers * width * little.itemsize
-    if len(reals) != size:
-        raise StateError(f"{what}: a saved state with {len(reals)} bytes of reals, expected {size}")
-    state = np.frombuffer(reals, little).reshape(layers, width).astype(dtype)
-    return state[:, : h_shape[1]], state[:, h_shape[1] :] if c_shape else None
+    return body[len(MAGIC) + FINGERPRINT :]
 
 
 def _digest(body: bytes) -> bytes:

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from fastrnn._kernels.core import Stack, as_array
 from fastrnn._kernels.stepper import Stepper
-from fastrnn.sequences import batch_major, state_pair, time_major
+from fastrnn.sequences import batch_major, state_parts, time_major
+from fastrnn.streams.turns import in_turn
 
 Array = npt.NDArray[Any]
 
@@ -17,13 +18,17 @@ Array = npt.NDArray[Any]
 class Stream:
     """B streams through a unidirectional layer, stepped together; made by `layer.stream(batch)`.
 
-    Belongs to one thread at a time: a call that meets another in progress raises RuntimeError. In
-    the child of a fork, a stream that another thread was stepping stays in use.
+    Belongs to one thread at a time: a call that meets another in progress raises BusyError, or
+    waits for its end if it may (`wait=True`). In the child of a fork, a stream that another thread
+    was stepping stays in use. What a signal's handler raises, as a rule KeyboardInterrupt, ends a
+    long call within some 50 ms; the state, and `out`, are then as before the call.
     Shapes: B rows, I input_size, H hidden_size, L num_layers, P = proj_size where there is one,
     else H. A stream made without `batch` is one row, and its arrays have no B.
     """
 
-    def __init__(self, stack: Stack, cell: str, batch: int | None, batch_first: bool) -> None:
+    def __init__(
+        self, stack: Stack, cell: str, batch: int | None, batch_first: bool, initial_state: Any
+    ) -> None:
         if batch is not None and (
             isinstance(batch, bool)
             or not isinstance(batch, (int, np.integer))
@@ -31,11 +36,15 @@ class Stream:
         ):
             raise ValueError(f"{cell} stream: batch={batch!r}, expected an integer >= 1 or None")
         self._name = f"{cell} stream"
-        self._stepper = Stepper(stack, self._name, batch)
+        initial = None
+        if initial_state is not None:
+            what = f"{self._name}: initial_state"
+            initial = state_parts(initial_state, stack.has_cell_state, what)
+        self._stepper = Stepper(stack, self._name, batch, initial)
         self._batch_first = batch_first
         self.batch = batch
 
-    def step(self, x: npt.ArrayLike, out: Array | None = None) -> Array:
+    def step(self, x: npt.ArrayLike, out: Array | None = None, *, wait: bool = False) -> Array:
         """Advance every row by one time step.
 
         Parameters
@@ -44,6 +53,8 @@ class Stream:
             Taken as it is if it is a C-contiguous array of the layer's dtype, else converted.
         out : array (B, P) of the layer's dtype, C-contiguous, optional
             Where to put the result; then the call allocates nothing. May be x itself.
+        wait : bool
+            Whether to wait while another thread is in a call.
 
         Returns
         -------
@@ -54,47 +65,50 @@ class Stream:
         ------
         ValueError, TypeError
             For a shape or type that does not fit; the state is as before.
-        RuntimeError
+        BusyError
             If another thread is in a call.
         """
-        result: Array = self._stepper.step(x, out)
+        stepper = self._stepper  # not its bound method, which would be an object made for the call
+        result: Array = in_turn(True, stepper.step, x, out) if wait else stepper.step(x, out)
         return result
 
-    def run(self, x: npt.ArrayLike) -> Array:
+    def run(self, x: npt.ArrayLike, *, wait: bool = False) -> Array:
         """Advance by T steps, as T calls of `step` do: x (T, B, I) to y (T, B, P).
 
-        (B, T, ...) if the layer is batch_first. T may be 0. Raises as `step`.
+        (B, T, ...) if the layer is batch_first. T may be 0. Waits and raises as `step`.
         """
         if self.batch is None or not self._batch_first:
-            return self._stepper.run(x)
+            y: Array = in_turn(wait, self._stepper.run, x)
+            return y
         array = as_array(x, self._stepper.stack.dtype, f"{self._name}: x")
         if array.ndim != 3:
             raise ValueError(
                 f"{self._name}: x has {array.ndim} dimensions, expected (B, T, I) "
                 f"(x.shape={array.shape})"
             )
-        return batch_major(self._stepper.run(time_major(array)))
+        return batch_major(in_turn(wait, self._stepper.run, time_major(array)))
 
-    def reset(self, rows: npt.ArrayLike | None = None) -> None:
-        """Zero the state of all rows, or of `rows`: an index, a sequence of them or a bool mask."""
-        self._stepper.reset(rows)
+    def reset(self, rows: npt.ArrayLike | None = None, *, wait: bool = False) -> None:
+        """Let all rows begin anew, or `rows`: an index, a sequence of them or a bool mask.
+
+        They begin with zeros, or with the stream's initial state. Waits and raises as `step`.
+        """
+        in_turn(wait, self._stepper.reset, rows)
 
     @property
     def state(self) -> Any:
         """A copy of the state, as a layer's hx: LSTM (h, c), else h; h (L, B, P), c (L, B, H).
 
-        Setting copies in; for what does not fit it raises ValueError or TypeError and changes
-        nothing.
+        Setting copies in, (L, P) and (L, H) to every row; for what does not fit it raises
+        ValueError or TypeError and changes nothing.
         """
         h, c = self._stepper.get_state()
         return h if c is None else (h, c)
 
     @state.setter
     def state(self, state: Any) -> None:
-        if self._stepper.stack.has_cell_state:
-            self._stepper.set_state(*state_pair(state, f"{self._name}: state", "(h, c)"))
-        else:
-            self._stepper.set_state(state, None)
+        stack = self._stepper.stack
+        self._stepper.set_state(*state_parts(state, stack.has_cell_state, f"{self._name}: state"))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Refuse copies and pickles, which would share or lose the live state."""

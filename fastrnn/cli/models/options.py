@@ -1,0 +1,117 @@
+"""Options for what an .onnx file leaves open, and loading with them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from fastrnn.cli.output import USAGE, CommandError
+from fastrnn.errors import FormatError
+from fastrnn.formats import is_onnx
+from fastrnn.loading import load_model
+from fastrnn.models import Model
+
+__all__ = ["add_options", "add_shape", "is_onnx", "load"]
+
+MOST = 1 << 24  # of an axis on the command line
+OF_WEIGHTS = (
+    "prefix",
+    "nonlinearity",
+    "reset_before",
+    "lengths",
+    "batch_first",
+)  # no model has them
+
+
+def add_options(parser: argparse.ArgumentParser) -> Any:
+    """Add --fix and --state, and return the group that they are in."""
+    group = parser.add_argument_group("of a whole model, in an .onnx file")
+    group.add_argument(
+        "--fix",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        type=_fixed,
+        help="an input that is the same in every call, such as sr=16000; may be repeated",
+    )
+    group.add_argument(
+        "--state",
+        metavar="IN=OUT",
+        action="append",
+        default=[],
+        type=_pair,
+        help="an input that is a state, and the output that is its next value; may be repeated",
+    )
+    return group
+
+
+def add_shape(group: Any) -> None:
+    """Add --shape, for commands that make inputs up."""
+    group.add_argument(
+        "--shape",
+        metavar="NAME=N,N,...",
+        action="append",
+        default=[],
+        type=_shape,
+        help="the shape of an input, where the file leaves it open; may be repeated",
+    )
+
+
+def load(args: argparse.Namespace, **options: Any) -> Model:
+    """Load the model `args.file` with what `add_options` added.
+
+    Raises
+    ------
+    CommandError
+        If an option is not for this model, or not for models at all.
+    """
+    for name in OF_WEIGHTS:
+        if getattr(args, name, None):
+            option = name.replace("_", "-")
+            raise CommandError(f"--{option} is for weights, {args.file} is a whole model", USAGE)
+    try:
+        return load_model(
+            args.file, fixed=dict(args.fix), states=dict(args.state) or None, **options
+        )
+    except FormatError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise CommandError(str(error), USAGE) from None
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError(f"{text!r}, expected two names with = between them")
+    return name, value
+
+
+def _fixed(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    try:
+        numbers = [_number(part) for part in value.split(",")]
+    except ValueError:
+        numbers = []
+    if not (name and equals and numbers):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}, expected NAME=NUMBER or NAME=NUMBER,NUMBER,..."
+        )
+    return name, numbers if len(numbers) > 1 else numbers[0]
+
+
+def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+    name, value = _pair(text)
+    try:
+        shape = tuple(int(part) for part in value.split(","))
+    except ValueError:
+        shape = ()
+    if not shape or not all(0 < n <= MOST for n in shape):
+        raise argparse.ArgumentTypeError(f"{text!r}, expected NAME=N,N,... of 1 to {MOST}")
+    return name, shape
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)

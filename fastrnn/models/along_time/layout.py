@@ -1,0 +1,121 @@
+"""What callers give and get along time: whole frames, or one without the axis of time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from fastrnn.models.along_time.unrolled import Unrolled
+from fastrnn.models.batch import Batch
+from fastrnn.models.intake import Intake, Outlet
+from fastrnn.models.ops.table import Array
+
+_FRAMES = "frames"
+
+
+class TimeLayout:
+    """The checks of inputs and the layouts of outputs; messages begin with `what`."""
+
+    def __init__(self, unrolled: Unrolled, what: str) -> None:
+        self._what, self._unrolled = what, unrolled
+        inputs, axes = unrolled.graph.inputs, unrolled.axes
+        batches = {name: fact.batch for name, fact in unrolled.inputs.items()}
+        whole, single, rest = [], [], []
+        single_axes: dict[str, int | None] = dict(batches)
+        self._time: dict[str, int] = {}  # of each input that has it, its rows in front
+        for value in inputs:
+            if value.name not in axes.time:
+                for values in (whole, single, rest):
+                    values.append(value)
+                continue
+            time, batch = axes.time[value.name], batches[value.name]
+            shape: list[Any] = list(value.shape or ())
+            shape[time] = _FRAMES
+            whole.append(replace(value, shape=tuple(shape)))
+            single.append(replace(value, shape=tuple(shape[:time] + shape[time + 1 :])))
+            single_axes[value.name] = None if batch is None else batch - (batch > time)
+            self._time[value.name] = in_front(time, batch)
+        self._inputs = [value.name for value in inputs]
+        self._rest_names = [value.name for value in rest]
+        self._whole = Intake(whole, Batch(batches, axes.single), what)
+        self._single = Intake(single, Batch(single_axes, axes.single), what)
+        self._rest = Intake(rest, Batch(batches, axes.single), what)
+        rows: dict[str, int | None] = {}
+        one: dict[str, int | None] = {}
+        self._out_time = {}
+        for name, fact in unrolled.outputs.items():
+            assert fact.time is not None
+            rows[name] = fact.batch
+            one[name] = None if fact.batch is None else fact.batch - (fact.batch > fact.time)
+            self._out_time[name] = in_front(fact.time, fact.batch)
+        self._names = list(rows)
+        self._all, self._one = (
+            Outlet(self._names, Batch(rows, False)),
+            Outlet(self._names, Batch(one, False)),
+        )
+
+    def by_name(self, values: Mapping[str, Any]) -> Any:
+        """A value for the only output, or a dict by name."""
+        return dict(values) if len(values) > 1 else next(iter(values.values()))
+
+    def frames(
+        self, args: Sequence[Any], named: Mapping[str, Any], rows: int | None
+    ) -> tuple[dict[str, Array], int]:
+        """Inputs with any number of frames, rows in front."""
+        given = dict(zip(self._inputs, self._whole.rows(args, named, rows), strict=True))
+        name, time = next(iter(self._time.items()))
+        return given, given[name].shape[time]
+
+    def frame(
+        self, args: Sequence[Any], named: Mapping[str, Any], rows: int | None
+    ) -> dict[str, Array]:
+        """Inputs of one frame, rows in front, with the axis of time put in."""
+        if not self._unrolled.prompt:
+            lags = self.by_name(self._unrolled.delay)
+            raise ValueError(
+                f"{self._what}: one frame in is not one frame out at once (delay {lags}): use run "
+                "and finish"
+            )
+        given = dict(zip(self._inputs, self._single.rows(args, named, rows), strict=True))
+        for name, time in self._time.items():
+            given[name] = np.expand_dims(given[name], time)
+        return given
+
+    def rest(self, named: Mapping[str, Any], rows: int | None) -> dict[str, Array]:
+        """Inputs that have no axis of time, rows in front."""
+        return dict(zip(self._rest_names, self._rest.rows((), named, rows), strict=True))
+
+    def out(self, out: Any) -> Array:
+        """A caller's array for one frame of the only output, with its rows in front."""
+        return self._one.rows(out, True)
+
+    def fill(self, out: Array, groups: Sequence[tuple[Array, Mapping[str, Array]]], n: int) -> None:
+        """Write one frame of n rows into an array that `out` gave; ValueError or TypeError."""
+        name = self._names[0]
+        fact = self._unrolled.outputs[name]
+        frame = fact.shape(1, 1)
+        rows = [i for i in range(len(frame)) if i not in (fact.time, fact.batch)]
+        wanted = (n, *(frame[i] for i in rows))
+        if out.dtype != fact.dtype or not out.flags.writeable:
+            raise TypeError(f"{self._what}: out is not a writeable array of {fact.dtype}")
+        if out.shape != wanted:
+            raise ValueError(f"{self._what}: out is {out.shape}, expected {wanted}, rows in front")
+        for where, made in groups:
+            out[where] = made[name].squeeze(self._out_time[name])
+
+    def all(self, made: Mapping[str, Array], batched: bool) -> Any:
+        """Outputs in the file's layout."""
+        return self._all.answer([made[name] for name in self._names], batched)
+
+    def one(self, made: Mapping[str, Array], batched: bool) -> Any:
+        """Outputs of one frame without the axis of time."""
+        frames = [made[name].squeeze(self._out_time[name]) for name in self._names]
+        return self._one.answer(frames, batched)
+
+
+def in_front(time: int, batch: int | None) -> int:
+    """Where time is once the rows are in front."""
+    return time + (batch is None or batch > time)

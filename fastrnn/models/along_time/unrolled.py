@@ -1,0 +1,301 @@
+"""`Unrolled`: a model along time, as graphs of turns that are made once and kept."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastrnn.models.along_time import schedule
+from fastrnn.models.along_time.analysis import Analysis, analyse
+from fastrnn.models.along_time.axes import InputAxes, find_axes, noise
+from fastrnn.models.along_time.facts import Axis, Fact, measure
+from fastrnn.models.along_time.turn import Draft, Kept, ends, recurrent_states, waiting
+from fastrnn.models.graph import Graph
+from fastrnn.models.ops.table import Array
+from fastrnn.models.plan import Plan
+from fastrnn.models.runner import MOST_ROWS, Runner
+from fastrnn.models.step import Binder
+
+_TURNS = 256  # that are kept
+_MOST_PHASES = 1 << 16  # before a period is found
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What happens with so many frames in one phase, for a batch.
+
+    before, after: what is kept; made: the outputs that have frames, the first of the graph's.
+    """
+
+    runner: Runner
+    before: tuple[Kept, ...]
+    after: tuple[Kept, ...]
+    made: tuple[str, ...]
+    phase: int  # afterwards
+
+
+class Advanced(NamedTuple):
+    """What came of some frames: arrays (B, ...) of outputs by name, of what is kept instead of
+    before by key, the keys of what is no longer kept, and the phase.
+    """
+
+    made: dict[str, Array]
+    kept: dict[str, Array]
+    gone: list[str]
+    phase: int
+
+
+class Unrolled:
+    """A graph whose frames come one after another. Any number of threads may use it.
+
+    Raises ValueError where the graph does not run along time, naming the node.
+    """
+
+    def __init__(self, graph: Graph, binder: Binder, said: int | Mapping[str, int] | None) -> None:
+        for node in graph.nodes:
+            if node.branches is not None:
+                raise ValueError(f"{node}: which branch it takes is known only when it runs")
+        self.graph, self._binder = graph, binder
+        self._plan = Plan.of(graph, binder)
+        self.axes: InputAxes = find_axes(graph, self._plan, said)
+        facts = measure(graph, binder, self._noise, self.axes.single, self.axes.frames)
+        self.analysis: Analysis = analyse(graph, facts)
+        facts = self.analysis.facts
+        self.inputs = {v.name: self._with_rows(facts[v.name]) for v in graph.inputs}
+        self.outputs = {name: self._with_rows(facts[v]) for name, v in graph.outputs.items()}
+        self._lock = Lock()
+        self._turns: OrderedDict[Any, Turn] = OrderedDict()
+        self._still: dict[int, dict[str, Array]] = {}
+        self._follow()
+
+    def _with_rows(self, fact: Fact) -> Fact:
+        """The first axis of 1 as the batch, where a batch of 1 is written into the file."""
+        ones = [i for i, axis in enumerate(fact.axes) if axis == Axis("still", 1)]
+        if not self.axes.single or not ones:
+            return fact
+        axes = list(fact.axes)
+        axes[ones[0]] = Axis("batch")
+        return replace(fact, axes=tuple(axes))
+
+    def _noise(self, rows: int, frames: int) -> list[Array]:
+        lengths = dict.fromkeys(self.axes.time.items(), frames)
+        for name, batch in self.axes.batch.items():
+            if batch is not None:
+                lengths[name, batch] = rows
+        return noise(self.graph.inputs, lengths)
+
+    def _schedule(self, phase: schedule.Phase, frames: int, last: bool) -> Any:
+        given = dict.fromkeys(self.axes.time, frames)
+        return schedule.turn(self.analysis.parts, given, phase, last)
+
+    def _follow(self) -> None:
+        """Go through all phases: they depend on how many frames there were, and come round.
+
+        Sets `delay`, of each output the most frames that it lags; `prompt`, whether each frame in
+        is one frame out at once; and the phases, by number in the order in which they come.
+        """
+        phase = schedule.start(self.analysis.parts)
+        self._numbers: dict[schedule.Phase, int] = {}
+        self._phases: list[schedule.Phase] = []
+        self.delay = dict.fromkeys(self.outputs, 0)
+        self.prompt = True
+        while phase not in self._numbers:
+            if len(self._phases) == _MOST_PHASES:
+                raise ValueError(f"it does not come round within {_MOST_PHASES} frames")
+            self._numbers[phase] = len(self._phases)
+            self._phases.append(phase)
+            try:
+                _, rest, _ = self._schedule(phase, 0, True)
+            except ValueError:  # too few frames for the whole call, too
+                rest = {}
+            _, counts, phase = self._schedule(phase, 1, False)
+            for name, value in self.graph.outputs.items():
+                self.delay[name] = max(self.delay[name], rest.get(value, 0))
+                self.prompt &= counts[value] == 1
+        self.prompt &= not any(self.delay.values())
+
+    @property
+    def phases(self) -> int:
+        """How many phases there are."""
+        return len(self._phases)
+
+    def kept(self, phase: int) -> list[Kept]:
+        """What a stream keeps in a phase."""
+        facts, found, at = self.analysis.facts, [], 0
+        for part in self.analysis.parts:
+            for number in part.windows:
+                held = self._phases[phase][at][0]
+                at += 1
+                if held:
+                    found.append(waiting(part, number, facts, held))
+            if part.states:
+                found += recurrent_states(part, facts)
+        return found
+
+    def turn(self, phase: int, frames: int, last: bool, rows: int) -> Turn:
+        """The turn of so many frames and rows; ValueError where inputs of a node end apart."""
+        key = (phase, frames, last, rows)
+        turn = self._turns.get(key)
+        if turn is None:
+            turn = self._make(phase, frames, last, rows)
+            with self._lock:
+                self._turns[key] = turn
+                while len(self._turns) > _TURNS:
+                    self._turns.popitem(last=False)
+        return turn
+
+    def _make(self, phase: int, frames: int, last: bool, rows: int) -> Turn:
+        turned, counts, after = self._schedule(self._phases[phase], frames, last)
+        facts = self.analysis.facts
+        draft = Draft(self.graph, facts, rows, self.still(rows), self.analysis.endless, last)
+        for node in self.analysis.steady:
+            draft.add(node)
+        for part, one in zip(self.analysis.parts, turned, strict=True):
+            draft.take(part, one)
+        given = self.takes(frames)
+        graph = draft.finished(given, counts)
+        number = -1 if last else self._numbers[after]
+        own = [name for name, value in self.graph.outputs.items() if counts[value]]
+        inputs = [*(self.inputs[name] for name in given), *(k.fact for k in draft.before)]
+        outputs = [*(self.outputs[name] for name in own), *(k.fact for k in draft.after)]
+        runner = Runner(
+            graph, self._binder, ([f.batch for f in inputs], [f.batch for f in outputs])
+        )
+        return Turn(runner, tuple(draft.before), tuple(draft.after), tuple(own), number)
+
+    def _nothing(self, rows: int) -> dict[str, Array]:
+        """The outputs without frames."""
+        return {
+            name: front(np.empty(fact.shape(rows, 0), fact.dtype), fact)
+            for name, fact in self.outputs.items()
+        }
+
+    def takes(self, frames: int) -> list[str]:
+        """The inputs that a turn has: those with time if there are frames, and the others."""
+        names = [value.name for value in self.graph.inputs]
+        return [name for name in names if frames or name not in self.axes.time]
+
+    def still(self, rows: int) -> dict[str, Array]:
+        """The values without frames, for a batch."""
+        found = self._still.get(rows)
+        if found is None:
+            names = self.analysis.still
+            graph = Graph(
+                self.graph.nodes, self.graph.constants, self.graph.inputs,
+                {name: name for name in names}, self.graph.declared, self.graph.budget,
+            )  # fmt: skip
+            made = (
+                Plan.of(graph, self._binder).run(self._noise(rows, self.axes.frames))
+                if names
+                else []
+            )
+            found = dict(zip(names, made, strict=True))
+            self._still[rows] = found
+        return found
+
+    def shapes(self, phase: int, rows: int) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+        """The shapes (B, ...) and dtypes of what a stream keeps in a phase."""
+        found = {}
+        for one in self.kept(phase):
+            array = front(np.empty(one.fact.shape(rows, one.frames), one.fact.dtype), one.fact)
+            found[one.key] = array.shape, array.dtype
+        return found
+
+    def advance(
+        self,
+        phase: int,
+        given: Mapping[str, Array],
+        kept: Mapping[str, Array],
+        frames: int,
+        rows: int,
+        last: bool = False,
+    ) -> Advanced:
+        """Let frames come to rows that are in one phase; nothing is changed.
+
+        Parameters
+        ----------
+        given : arrays (B, ...) of the inputs, with `frames` along time, by name
+        kept : what the rows keep, (B, ...)
+        rows : B
+        last : whether these are the last frames
+
+        Raises
+        ------
+        ValueError
+            A node cannot be computed, or its inputs end at different frames.
+        """
+        most = 1 if self.axes.single else MOST_ROWS
+        parts = [
+            self._advance(phase, given, kept, frames, last, slice(start, min(start + most, rows)))
+            for start in range(0, rows, most)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        return Advanced(
+            {name: np.concatenate([p.made[name] for p in parts]) for name in self.outputs},
+            {key: np.concatenate([p.kept[key] for p in parts]) for key in parts[0].kept},
+            parts[0].gone,
+            parts[0].phase,
+        )
+
+    def _advance(
+        self,
+        phase: int,
+        given: Mapping[str, Array],
+        kept: Mapping[str, Array],
+        frames: int,
+        last: bool,
+        rows: slice,
+    ) -> Advanced:
+        count = rows.stop - rows.start
+        if not frames and not last:  # so that a phase is what so many frames made of it
+            return Advanced(self._nothing(count), {}, [], phase)
+        turn = self.turn(phase, frames, last, count)
+        inputs = [given[name][rows] for name in self.takes(frames)]
+        inputs += [kept[one.key][rows] for one in turn.before]
+        run = turn.runner.take(count, inputs)
+        for buffer, array in zip(run.inputs, inputs, strict=True):
+            np.copyto(buffer, array)
+        run.run()
+        arrays = [np.array(array, order="C") for array in run.outputs]
+        turn.runner.give(run)
+        made = dict(zip(turn.made, arrays, strict=False))
+        made = self._nothing(count) | made
+        after = {
+            one.key: array for one, array in zip(turn.after, arrays[len(turn.made) :], strict=True)
+        }
+        gone = [one.key for one in turn.before if one.key not in after]
+        return Advanced(made, after, gone, turn.phase)
+
+    def begin(self, rows: int) -> dict[str, Array]:
+        """What is kept before the first frame, (B, ...)."""
+        if self.axes.single and rows > 1:
+            return {key: np.repeat(array, rows, 0) for key, array in self.begin(1).items()}
+        kept: dict[str, Array] = {}
+        facts = self.analysis.facts
+        arrays = {**self.graph.constants, **self.still(rows)}
+        for part in self.analysis.parts:
+            for number, window in part.windows.items():
+                if window.lead:
+                    fact = facts[part.node.inputs[number]]
+                    lead = arrays[window.lead_of] if window.lead_of else window.fill
+                    array = ends(fact, rows, window.lead, lead)
+                    kept[waiting(part, number, facts, 0).key] = front(array, fact)
+            if part.states:
+                for state, number in zip(recurrent_states(part, facts), part.states, strict=True):
+                    shape = state.fact.shape(rows, 0)
+                    name = part.node.inputs[number] if number < len(part.node.inputs) else ""
+                    array = np.broadcast_to(arrays[name], shape) if name else np.zeros(shape)
+                    kept[state.key] = front(array.astype(state.fact.dtype), state.fact)
+        return kept
+
+
+def front(array: Array, fact: Fact) -> Array:
+    """The rows in front, in memory, too."""
+    axis = fact.batch
+    return np.array(array[None] if axis is None else np.moveaxis(array, axis, 0), order="C")

@@ -1,0 +1,159 @@
+"""A plan for inputs of one set of shapes, over arrays that stay where they are.
+
+What only looks at another array in another shape or order (Reshape, Transpose, Slice...) is looked
+up once and costs nothing afterwards; the rest becomes calls without arguments that write to the
+arrays that the first run made.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from fastrnn.models.graph import Graph, Node
+from fastrnn.models.ops.table import Array
+from fastrnn.models.step import FAULTS, Binder
+
+Call = Callable[[], Any]
+
+
+class Bound:
+    """The nodes of a graph in which no shape depends on data and no If is left.
+
+    Parameters
+    ----------
+    inputs : arrays by name
+        Their shapes and values are those of the first run, which making this is. They are copied.
+
+    `inputs` and `outputs` are the arrays, by name: fill the former, call, read the latter. Several
+    threads may not share one.
+    """
+
+    def __init__(self, graph: Graph, inputs: Mapping[str, Array], binder: Binder) -> None:
+        self.inputs = {name: np.array(array, order="C") for name, array in inputs.items()}
+        self._constants = graph.constants
+        self._values: dict[str, Any] = {"": None, **graph.constants, **self.inputs}
+        self._calls: list[Call] = []
+        self._nodes: list[Node] = []  # of each call
+        with np.errstate(all="ignore"):
+            for node in graph.nodes:
+                self._add(node, binder)
+        self.outputs = {name: self._values[value] for name, value in graph.outputs.items()}
+        arrays = {id(base): base for base in map(_base, self._values.values()) if base is not None}
+        self.nbytes = sum(array.nbytes for array in arrays.values())
+        del self._values
+
+    def _add(self, node: Node, binder: Binder) -> None:
+        assert node.op is not None
+        given = [self._values[name] for name in node.inputs]
+        function = binder.bind(node, self._constants)
+        try:
+            made = function(*given)
+        except FAULTS as error:
+            raise ValueError(f"{node}: {error}") from error
+        results = [np.asarray(one) for one in (made if isinstance(made, tuple) else (made,))]
+        others_fixed = all(name in self._constants or not name for name in node.inputs[1:])
+        if not (node.op.kind and given and others_fixed and _looks_at(given[0], results)):
+            results = [_own(array) for array in results]
+            calls = self._calls_for(node, function, given, results)
+            self._calls += calls
+            self._nodes += [node] * len(calls)
+        self._values.update(zip(node.outputs, results, strict=False))
+        self._values[""] = None
+
+    def _calls_for(
+        self,
+        node: Node,
+        function: Callable[..., Any],
+        given: Sequence[Any],
+        results: list[Array],
+    ) -> list[Call]:
+        """What computes `results` again from `given`."""
+        assert node.op is not None
+        over = getattr(function, "over", None)
+        if over is None and node.op.over is not None:
+            over = partial(node.op.over, **node.attributes)
+        calls = over(given, results) if over is not None else None
+        if calls is not None:
+            return list(calls)
+        if node.op.takes_out and len(results) == 1:
+            return [partial(function, *given, out=results[0])]
+        if len(results) == 1:
+            return [partial(_assign, results[0], function, given)]
+        return [partial(_assign_all, results, function, given)]
+
+    def __call__(self) -> None:
+        """Compute the outputs from what is in the inputs.
+
+        Raises
+        ------
+        ValueError
+            A node cannot be computed; it is named.
+        """
+        done = 0
+        try:
+            for call in self._calls:
+                call()
+                done += 1
+        except FAULTS as error:
+            raise ValueError(f"{self._nodes[done]}: {error}") from error
+
+
+def _looks_at(source: Any, results: Sequence[Array]) -> bool:
+    """Whether results are views of the source, or all of it."""
+    return isinstance(source, np.ndarray) and all(
+        result is source or (not result.flags.owndata and np.may_share_memory(result, source))
+        for result in results
+    )
+
+
+def _own(array: Array) -> Array:
+    """An array to write to: `array` where nothing else is in its memory."""
+    base = _base(array)
+    whole = base is not None and base.nbytes == array.nbytes and array.flags.writeable
+    return array if whole and base.flags.owndata else np.array(array)
+
+
+def _base(array: Any) -> Any:
+    """The array that owns the memory of another."""
+    while isinstance(array, np.ndarray) and isinstance(array.base, np.ndarray):
+        array = array.base
+    return array if isinstance(array, np.ndarray) else None
+
+
+def _assign(target: Array, function: Callable[..., Any], given: Sequence[Any]) -> None:
+    made = function(*given)
+    target[...] = made[0] if type(made) is tuple else made
+
+
+def _assign_all(
+    targets: Sequence[Array], function: Callable[..., Any], given: Sequence[Any]
+) -> None:
+    for target, value in zip(targets, function(*given), strict=True):
+        target[...] = value
+
+
+class Bounds:
+    """As many as there are threads that run at once, each made when it is first wanted."""
+
+    def __init__(self, first: Bound, make: Callable[[], Bound]) -> None:
+        self._free = deque([first])
+        self._make = make
+
+    def __call__(self, values: Sequence[Array]) -> list[Array]:
+        """The outputs for inputs of the shapes that these are for, copied."""
+        try:
+            bound = self._free.pop()
+        except IndexError:
+            bound = self._make()
+        for target, value in zip(bound.inputs.values(), values, strict=True):
+            np.copyto(target, value)
+        with np.errstate(all="ignore"):
+            bound()
+        made = [np.array(array, order="C") for array in bound.outputs.values()]
+        self._free.append(bound)
+        return made

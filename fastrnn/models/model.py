@@ -1,0 +1,318 @@
+"""`Model`: a whole graph from an ONNX file, called as a layer is."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from threading import Lock
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastrnn.errors import FormatError
+from fastrnn.formats import Readable, onnx
+from fastrnn.formats.opening import title
+from fastrnn.formats.source import shown
+from fastrnn.models.along_time.pool import TimePool
+from fastrnn.models.along_time.stream import TimeStream
+from fastrnn.models.along_time.unrolled import Unrolled
+from fastrnn.models.batch import find_batch
+from fastrnn.models.bound import Bound, Bounds
+from fastrnn.models.fingerprint import graph_fingerprint
+from fastrnn.models.fold import fold
+from fastrnn.models.fuse import fuse
+from fastrnn.models.graph import Graph, build
+from fastrnn.models.inputs import Signature, element_dtype
+from fastrnn.models.ops.table import Array
+from fastrnn.models.plan import Plan
+from fastrnn.models.pool import ModelPool
+from fastrnn.models.recurrence import Recurrence
+from fastrnn.models.stacks import find, resolve
+from fastrnn.models.states import candidates, described, find_states
+from fastrnn.models.step import Binder
+from fastrnn.models.stream import ModelStream
+from fastrnn.models.trace import trace
+
+SINGLE = " (a batch of 1 is written into the file: rows are stepped one by one)"
+_KEPT = 8 << 20  # bytes of the values of one run; longer ones allocate as they go
+_SHAPES = 16  # of inputs for which a model keeps what they decide
+
+
+class Model:
+    """A model as its file has it; made by `fastrnn.load_model`.
+
+    A model is immutable: any number of threads may call it at once.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        fixed: Mapping[str, Any],
+        options: Mapping[str, Any],
+        name: str,
+        states: Mapping[str, str] | None = None,
+        time_axis: int | Mapping[str, int] | None = None,
+    ) -> None:
+        self._name = name
+        self._source = graph
+        self._binder = Binder(options)
+        self._fixed = _fixed(graph, fixed)
+        self._graph = fuse(fold(graph, self._fixed, options=options))
+        self._signature = Signature(self._graph)
+        self._plan = Plan.of(self._graph, self._binder)
+        self._by_shape = _depends_on_shapes(self._graph)
+        self._runs: OrderedDict[Any, Callable[[list[Array]], list[Array]]] = OrderedDict()
+        self._lock = Lock()
+        self._states = find_states(self.inputs, self.outputs, states)
+        self._time_axis = time_axis
+        if time_axis is not None and self._states:
+            raise ValueError(
+                f"load_model: time_axis={time_axis!r}, but the file has states: "
+                f"{described(self._states)}; states={{}} says that they are none"
+            )
+
+    @classmethod
+    def from_file(
+        cls,
+        path: Readable,
+        fixed: Mapping[str, Any],
+        options: Mapping[str, Any],
+        states: Mapping[str, str] | None = None,
+        time_axis: int | Mapping[str, int] | None = None,
+    ) -> Model:
+        """Read, check and fold the file `path`; raises as `fastrnn.load_model`."""
+        name = title(path)
+        model = onnx.read(path)
+        try:
+            return cls(build(model), fixed, options, name, states, time_axis)
+        except FormatError as error:
+            raise FormatError(f"{name}: {error}") from None
+
+    @property
+    def inputs(self) -> Mapping[str, onnx.Value]:
+        """Each input's element type and shape, with the file's own names of axes, in its order."""
+        return MappingProxyType(self._signature.inputs)
+
+    @property
+    def outputs(self) -> Mapping[str, onnx.Value]:
+        """Each output's element type and shape, as far as the file says, in its order."""
+        return MappingProxyType(self._signature.outputs)
+
+    @property
+    def states(self) -> Mapping[str, str]:
+        """The inputs that are states -> the outputs that are the same states after a call."""
+        return MappingProxyType(self._states)
+
+    @property
+    def layers(self) -> Mapping[str, Any]:
+        """The recurrent layers that run in the kernels, by the names of their nodes."""
+        return MappingProxyType(self._plan.layers())
+
+    def stream(
+        self, batch: int | None = None, *, initial_state: Any = None
+    ) -> ModelStream | TimeStream:
+        """Open `batch` streams that are stepped together; None: one, without a batch axis.
+
+        Where the file has states they are carried, and a step is one call. Else the model is run
+        along time, frame by frame.
+
+        Parameters
+        ----------
+        initial_state : optional
+            What the streams begin with and `reset` goes back to, as their `state` has it. None:
+            states of the file are zeros.
+
+        Raises
+        ------
+        ValueError
+            The file leaves the shape of a state open; or a node does not run along time, which is
+            named with the reason.
+        """
+        if self._states:
+            return ModelStream(self._recurrence, batch, initial_state)
+        return TimeStream(self._unrolled, batch, initial_state)
+
+    def pool(self, capacity: int, grow: bool = False) -> ModelPool | TimePool:
+        """Make a pool of streams that come and go one by one and are stepped in any subset.
+
+        Parameters
+        ----------
+        capacity : int
+            Streams that there is room for. Their states are allocated now.
+        grow : bool
+            Whether opening one more doubles the room; otherwise it raises PoolFullError.
+
+        Raises
+        ------
+        ValueError
+            As `stream`; or for another capacity than 1 to 2**31 - 1.
+        """
+        if self._states:
+            return ModelPool(self._recurrence, capacity, grow, self._digest)
+        return TimePool(self._unrolled, capacity, grow, self._digest)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, of what the model computes: nodes, tensors, what is fixed.
+
+        Equal whatever engine, ISA or threads it has; saved states carry it.
+        """
+        return self._digest().hex()
+
+    def _digest(self) -> bytes:
+        more = f"{sorted(self._states.items())} {self._time_axis}"
+        return graph_fingerprint(self._source, self._fixed, more)
+
+    @cached_property
+    def _recurrence(self) -> Recurrence:
+        batch = find_batch(self.inputs, self.outputs, self._states, self._plan.run)
+        return Recurrence(self._graph, self._binder, self._states, batch)
+
+    @cached_property
+    def _unrolled(self) -> Unrolled:
+        try:
+            return Unrolled(self._graph, self._binder, self._time_axis)
+        except ValueError as error:
+            several = len(self.inputs) > 1
+            may = ", ".join(candidates(self.inputs, self.outputs)) if several else ""
+            hint = f" (or does it have states? load_model's states= may be {may})" if may else ""
+            raise ValueError(f"{self._name}: {error}{hint}") from None
+
+    def __call__(self, /, *args: npt.ArrayLike, **named: npt.ArrayLike) -> Any:
+        """Run the graph.
+
+        Parameters
+        ----------
+        args, named : arrays
+            The inputs, in the file's order or by name.
+
+        Returns
+        -------
+        array, or dict of arrays by name where the file has several outputs
+
+        Raises
+        ------
+        ValueError, TypeError
+            An input is missing, unknown, or of a shape or type that does not fit; or a node cannot
+            be computed from them, which is named.
+        """
+        key, values = self._signature.ready(args, named)
+        run = self._runs.get(key)
+        made = run(values) if run is not None else self._run(self._signature.arrays(args, named))
+        if len(made) == 1:
+            return made[0]
+        return dict(zip(self._graph.outputs, made, strict=True))
+
+    def trace(self, node: str, /, *args: npt.ArrayLike, **named: npt.ArrayLike) -> dict[str, Array]:
+        """Run the graph and return every gate and state of one recurrent node at every step.
+
+        Computed by the BLAS engine, whatever engine the model has.
+
+        Parameters
+        ----------
+        node : str
+            Its name, or as in `fastrnn.load` that of several which are one stack; "" if there is
+            only one.
+        args, named : arrays
+            The inputs, in the file's order or by name.
+
+        Returns
+        -------
+        dict of arrays (L, D, T, B, H)
+            As a layer's `trace`: "input", "forget", "cell", "output", "c" and "h" of an LSTM.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in calling the model; or there is no such node, or it cannot run as a layer.
+        """
+        values = self._signature.arrays(args, named)
+        shapes: dict[str, tuple[int, ...]] = {}
+        self._plan.run(values, shapes)
+        graph = fold(self._graph, shapes=shapes, options=self._binder.options)
+        return trace(graph, resolve(find(graph), node), values, self._binder)
+
+    def _run(self, values: list[Array]) -> list[Array]:
+        """The outputs; what depends on the inputs' shapes alone is computed once for each."""
+        key = tuple(value.shape for value in values)
+        run = self._runs.get(key)
+        if run is not None:
+            return run(values)
+        shapes: dict[str, tuple[int, ...]] = {}
+        made = self._plan.run(values, shapes)
+        graph, plan = self._graph, self._plan
+        if self._by_shape:
+            graph = fold(graph, shapes=shapes, options=self._binder.options)
+            plan = Plan.of(graph, self._binder)
+        with self._lock:
+            self._runs[key] = self._fastest(graph, plan, values)
+            while len(self._runs) > _SHAPES:
+                self._runs.popitem(last=False)
+        return made
+
+    def _fastest(
+        self, graph: Graph, plan: Plan, values: list[Array]
+    ) -> Callable[[list[Array]], list[Array]]:
+        """What runs inputs of these shapes fastest."""
+        if graph.data_decides:
+            return plan.run
+        names = [value.name for value in graph.inputs]
+        first = Bound(graph, dict(zip(names, values, strict=True)), self._binder)
+        if first.nbytes > _KEPT:
+            return plan.rerun
+        return Bounds(first, lambda: Bound(graph, first.inputs, self._binder))
+
+    def __repr__(self) -> str:
+        lines = [f"Model({os.path.basename(self._name)})"]
+        for what, values in (("inputs", self.inputs), ("outputs", self.outputs)):
+            lines.append(f"  {what}:")
+            lines += [f"    {name}: {_described(value)}" for name, value in values.items()]
+        for name, array in self._fixed.items():
+            lines.append(f"  fixed: {name} = {array.tolist() if array.size == 1 else array.shape}")
+        if self._states:
+            single = self._recurrence.batch.single
+            lines.append(f"  states: {described(self._states)}{SINGLE if single else ''}")
+        layers = self._plan.layers()
+        if layers:
+            lines.append("  in the kernels:")
+            lines += [f"    {layer!r}" for layer in layers.values()]
+        return "\n".join(lines)
+
+
+def _described(value: onnx.Value) -> str:
+    axes = (
+        "?" if value.shape is None else ", ".join("?" if n is None else str(n) for n in value.shape)
+    )
+    return f"{value.element or '?'} ({axes})"
+
+
+def _fixed(graph: Graph, fixed: Mapping[str, Any]) -> dict[str, Array]:
+    """The arrays of inputs that the caller fixes; ValueError for one that there is not."""
+    inputs = {value.name: value for value in graph.inputs}
+    made = {}
+    for name, value in fixed.items():
+        if name not in inputs:
+            raise ValueError(
+                f"load_model: fixed has {shown(name)}, expected one of {', '.join(inputs)}"
+            )
+        array = np.asarray(value, element_dtype(inputs[name]))
+        shape = inputs[name].shape
+        if (
+            shape is not None
+            and array.size == 1
+            and all(n in (1, None) or isinstance(n, str) for n in shape)
+        ):
+            array = array.reshape((1,) * len(shape))
+        made[name] = array
+    return made
+
+
+def _depends_on_shapes(graph: Graph) -> bool:
+    return any(
+        node.branches is not None or (node.op is not None and node.op.name in ("Shape", "Size"))
+        for node in graph.nodes
+    )

@@ -1,0 +1,175 @@
+"""Activations, element by element, and softmax along an axis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from fastrnn.models.ops.elementwise import erf
+from fastrnn.models.ops.reduce import add_last, restore
+from fastrnn.models.ops.table import Array, op, runs_over
+
+
+@op("Relu", 6, kind="pointwise")
+def relu(x: Array, *, out: Array | None = None) -> Array:
+    """max(x, 0)."""
+    return np.maximum(x, x.dtype.type(0), out=out)
+
+
+@op("Sigmoid", 6, kind="pointwise")
+def sigmoid(x: Array, *, out: Array | None = None) -> Array:
+    """1 / (1 + exp(-x))."""
+    one = x.dtype.type(1)
+    y = np.negative(x, out=out)
+    y = np.exp(y, out=out)
+    y = np.add(y, one, out=out)
+    return np.divide(one, y, out=out)
+
+
+@runs_over(relu)
+def relu_over(given: Sequence[Any], results: Sequence[Array]) -> list[Any]:
+    """The ufunc itself."""
+    zero = np.zeros((), results[0].dtype)
+    return [partial(np.maximum, given[0], zero, out=results[0])]
+
+
+@runs_over(sigmoid)
+def sigmoid_over(given: Sequence[Any], results: Sequence[Array]) -> list[Any]:
+    """The ufuncs themselves."""
+    y = results[0]
+    one = np.ones((), y.dtype)
+    return [
+        partial(np.negative, given[0], out=y),
+        partial(np.exp, y, out=y),
+        partial(np.add, y, one, out=y),
+        partial(np.divide, one, y, out=y),
+    ]
+
+
+@op("LeakyRelu", 6, kind="pointwise")
+def leaky_relu(x: Array, *, alpha: float = 0.01) -> Array:
+    """X where it is positive, else alpha * x."""
+    return np.where(x >= 0, x, x.dtype.type(alpha) * x)
+
+
+@op("PRelu", 7, kind="pointwise")
+def prelu(x: Array, slope: Array) -> Array:
+    """X where it is positive, else slope * x."""
+    return np.where(x >= 0, x, slope * x)
+
+
+@op("ThresholdedRelu", 10, kind="pointwise")
+def thresholded_relu(x: Array, *, alpha: float = 1.0) -> Array:
+    """X where it is above alpha, else 0."""
+    return np.where(x > x.dtype.type(alpha), x, x.dtype.type(0))
+
+
+@op("Elu", 6, kind="pointwise")
+def elu(x: Array, *, alpha: float = 1.0) -> Array:
+    """X where it is positive, else alpha * (exp(x) - 1)."""
+    return np.where(x >= 0, x, x.dtype.type(alpha) * np.expm1(np.minimum(x, 0)))
+
+
+@op("Celu", 12, kind="pointwise")
+def celu(x: Array, *, alpha: float = 1.0) -> Array:
+    """X where it is positive, else alpha * (exp(x / alpha) - 1)."""
+    scale = x.dtype.type(alpha)
+    return np.where(x >= 0, x, scale * np.expm1(np.minimum(x, 0) / scale))
+
+
+@op("Selu", 6, kind="pointwise")
+def selu(
+    x: Array, *, alpha: float = 1.67326319217681884765625, gamma: float = 1.05070102214813232421875
+) -> Array:
+    """Gamma times elu."""
+    return x.dtype.type(gamma) * elu(x, alpha=alpha)
+
+
+@op("Gelu", 20, kind="pointwise")
+def gelu(x: Array, *, approximate: str = "none") -> Array:
+    """X * P(normal < x); with `approximate="tanh"` by tanh."""
+    kind = x.dtype.type
+    if approximate == "none":
+        return kind(0.5) * x * (kind(1) + erf(x * kind(math.sqrt(0.5))))
+    if approximate != "tanh":
+        raise ValueError(f"approximate={approximate!r}, expected 'none' or 'tanh'")
+    inner = kind(math.sqrt(2 / math.pi)) * (x + kind(0.044715) * (x * x * x))
+    return kind(0.5) * x * (kind(1) + np.tanh(inner))
+
+
+@op("HardSigmoid", 6, kind="pointwise")
+def hard_sigmoid(x: Array, *, alpha: float = 0.2, beta: float = 0.5) -> Array:
+    """Alpha * x + beta, between 0 and 1."""
+    kind = x.dtype.type
+    return np.minimum(np.maximum(kind(alpha) * x + kind(beta), kind(0)), kind(1))
+
+
+@op("HardSwish", 14, kind="pointwise")
+def hard_swish(x: Array) -> Array:
+    """X * hard_sigmoid(x) with a slope of 1/6."""
+    return x * hard_sigmoid(x, alpha=1 / 6, beta=0.5)
+
+
+@op("Swish", 24, kind="pointwise")
+def swish(x: Array, *, alpha: float = 1.0) -> Array:
+    """X * sigmoid(alpha * x)."""
+    return x * sigmoid(x.dtype.type(alpha) * x)
+
+
+@op("Mish", 18, kind="pointwise")
+def mish(x: Array) -> Array:
+    """X * tanh(softplus(x))."""
+    return x * np.tanh(softplus(x))
+
+
+@op("Softplus", 1, kind="pointwise")
+def softplus(x: Array) -> Array:
+    """log(1 + exp(x)), without overflow."""
+    return np.maximum(x, x.dtype.type(0)) + np.log1p(np.exp(-np.abs(x)))
+
+
+@op("Softsign", 1, kind="pointwise")
+def softsign(x: Array) -> Array:
+    """X / (1 + |x|)."""
+    return x / (x.dtype.type(1) + np.abs(x))
+
+
+@op("Softmax", 13)
+def softmax_13(x: Array, *, axis: int = -1) -> Array:
+    """exp(x) over its sum along one axis."""
+    shifted, scale = _exponentials(x, axis)
+    return np.exp(shifted) / scale
+
+
+@op("LogSoftmax", 13)
+def log_softmax_13(x: Array, *, axis: int = -1) -> Array:
+    """The logarithm of softmax."""
+    shifted, scale = _exponentials(x, axis)
+    return shifted - np.log(scale)
+
+
+@op("Softmax", 1)
+def softmax_1(x: Array, *, axis: int = 1) -> Array:
+    """Softmax over all axes from `axis` on together."""
+    return softmax_13(_flat(x, axis), axis=1).reshape(x.shape)
+
+
+@op("LogSoftmax", 1)
+def log_softmax_1(x: Array, *, axis: int = 1) -> Array:
+    """The logarithm of softmax over all axes from `axis` on together."""
+    return log_softmax_13(_flat(x, axis), axis=1).reshape(x.shape)
+
+
+def _exponentials(x: Array, axis: int) -> tuple[Array, Any]:
+    """X less its maximum along the axis, and the sum of the exponentials of that."""
+    shifted = x - x.max(axis=axis, keepdims=True)
+    return shifted, restore(add_last(np.exp(shifted), (axis,)), x.ndim, (axis,))
+
+
+def _flat(x: Array, axis: int) -> Array:
+    rows = math.prod(x.shape[: axis if axis >= 0 else x.ndim + axis])
+    return x.reshape(rows, x.size // max(rows, 1))

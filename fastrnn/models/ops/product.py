@@ -1,0 +1,61 @@
+"""Products of rows with weights: the one place that all of them go through.
+
+BLAS's bits change with the number of rows; a model promises the same bits for any batch, which the
+SIMD engine's tiles keep (float32). The BLAS engine, and other types, have NumPy's product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from fastrnn._kernels import product as kernel
+from fastrnn.layers.engines import choose_isa
+from fastrnn.models.ops.room import claim
+from fastrnn.models.ops.table import Array
+
+
+class Product:
+    """y = x W^T + b for rows x, with W (N, K) and b (N,) that do not change.
+
+    Parameters
+    ----------
+    options : mapping
+        engine, isa, threads, as a layer's.
+    """
+
+    def __init__(self, weight: Array, bias: Array | None, options: Mapping[str, Any]) -> None:
+        self.outputs, self.inputs = weight.shape
+        self._tiles: kernel.Product | None = None
+        if weight.dtype == np.float32 and weight.size and options.get("engine", "auto") != "blas":
+            isa = choose_isa(options.get("isa"))
+            self._tiles = kernel.Product(isa, weight, bias, options.get("threads", 1))
+        else:
+            self._weight, self._bias = np.ascontiguousarray(weight).T, bias
+
+    def __call__(self, x: Array) -> Array:
+        """X (..., K) to (..., N)."""
+        claim((*x.shape[:-1], self.outputs), x.dtype)
+        if self._tiles is None:
+            y = np.matmul(x, self._weight)
+            return y if self._bias is None else y + self._bias
+        if x.dtype != np.float32 or x.shape[-1] != self.inputs:
+            raise ValueError(f"x is {x.dtype} {x.shape}, expected float32 (..., {self.inputs})")
+        rows = x.reshape(-1, self.inputs)  # a view wherever there is one
+        if rows.strides[1] != rows.itemsize or rows.strides[0] < 0:
+            rows = np.ascontiguousarray(rows)
+        return self._tiles.run(rows).reshape(*x.shape[:-1], self.outputs)
+
+    def over(self, rows: Array, out: Array) -> list[Callable[[], Any]]:
+        """Calls that compute `out` (M, N) from rows (M, K), arrays that stay where they are."""
+        if self._tiles is not None and out.flags.c_contiguous:
+            calls: list[Callable[[], Any]] = []
+            if rows.strides[1] != rows.itemsize or rows.strides[0] < 0:
+                adjacent = np.empty(rows.shape, rows.dtype)
+                calls.append(partial(np.copyto, adjacent, rows))
+                rows = adjacent
+            return [*calls, partial(self._tiles.run, rows, out)]
+        return [lambda: np.copyto(out, self(rows))]

@@ -1,0 +1,41 @@
+"""What shapes the values of a graph have, found out by a run."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from fastrnn.models.graph import Graph
+from fastrnn.models.inputs import element_dtype
+from fastrnn.models.plan import Plan
+from fastrnn.models.step import Binder
+
+_MOST = 1 << 24  # elements of an input
+
+
+def probe(graph: Graph) -> dict[str, tuple[int, ...]]:
+    """The shape of every value in a run over zeros, in which axes of unknown length differ.
+
+    As far as such a run comes: lengths may be written into a graph.
+    """
+    fixed = {n for value in graph.inputs for n in value.shape or () if isinstance(n, int)}
+    primes = [n for n in (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47) if n not in fixed]
+    lengths: dict[Any, int] = {}
+    arrays = []
+    for value in graph.inputs:
+        shape = []
+        for axis, length in enumerate(value.shape or ()):
+            if not isinstance(length, int):
+                key = length or (value.name, axis)
+                length = lengths.setdefault(key, primes[len(lengths) % len(primes)])
+            shape.append(length)
+        claimed = int(np.prod(shape, dtype=object))
+        if claimed > _MOST:
+            return {}
+        arrays.append(np.zeros(shape, element_dtype(value)))
+    shapes: dict[str, tuple[int, ...]] = {}
+    with suppress(ValueError):
+        Plan.of(graph, Binder({})).run(arrays, shapes)
+    return shapes

@@ -1,0 +1,145 @@
+"""`ModelStream`: a whole model whose states are carried from call to call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastrnn.errors import BusyError
+from fastrnn.models.kept import row_numbers
+from fastrnn.models.ops.table import Array
+from fastrnn.models.recurrence import Recurrence
+from fastrnn.streams.turns import in_turn
+
+NAME = "model stream"
+
+
+def check_batch(batch: Any) -> None:
+    """ValueError unless `batch` is a number of rows or None."""
+    if batch is not None and (
+        isinstance(batch, bool)
+        or not isinstance(batch, (int, np.integer))
+        or not 1 <= batch < 2**31
+    ):
+        raise ValueError(f"{NAME}: batch={batch!r}, expected an integer >= 1 or None")
+
+
+class ModelStream:
+    """B streams through a model, stepped together; made by `model.stream(batch)`.
+
+    A step takes what one call of the file takes, in the file's own shapes, without the inputs and
+    outputs that are states. A stream made without `batch` is one row, and its arrays have no axis
+    for it. Belongs to one thread at a time: a call that meets another in progress raises BusyError,
+    or waits for its end if it may (`wait=True`). Whatever raises leaves the state as it was.
+    """
+
+    def __init__(
+        self, recurrence: Recurrence, batch: int | None, initial_state: Any = None
+    ) -> None:
+        check_batch(batch)
+        self.batch = batch
+        self._recurrence = recurrence
+        self._intake, self._outlet = recurrence.intake(NAME), recurrence.outlet
+        self._initial = (
+            recurrence.types.zeros(batch or 1)
+            if initial_state is None
+            else recurrence.types.taken(initial_state, batch, NAME)
+        )
+        self._states = [state.copy() for state in self._initial]
+        self._lock = Lock()
+
+    def step(
+        self,
+        *args: npt.ArrayLike,
+        out: Array | None = None,
+        wait: bool = False,
+        **named: npt.ArrayLike,
+    ) -> Any:
+        """Advance every row by one call of the file.
+
+        Parameters
+        ----------
+        args, named : arrays
+            The inputs that are no states, in the file's order or by name.
+        out : array, optional
+            Where to put the result of a model with one output.
+        wait : bool
+            Whether to wait while another thread is in a call.
+
+        Returns
+        -------
+        array, or dict of arrays by name where there are several outputs
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a shape or type that does not fit, or a node that cannot be computed.
+        BusyError
+            If another thread is in a call.
+        """
+        rows = self._intake.rows(args, named, self.batch)
+        if wait:
+            return in_turn(True, self._step, rows, out)
+        return self._step(rows, out)
+
+    def _step(self, rows: list[Array], out: Array | None) -> Any:
+        if not self._lock.acquire(False):
+            raise BusyError(f"{NAME}: in use by another thread")
+        try:
+            target = None if out is None else self._outlet.rows(out, self.batch is not None)
+            made = self._recurrence.advance(rows, self._states, None, target)
+        finally:
+            self._lock.release()
+        return self._outlet.answer(made, self.batch is not None) if out is None else out
+
+    def reset(self, rows: npt.ArrayLike | None = None, *, wait: bool = False) -> None:
+        """Begin anew: all rows, or `rows`: an index, a sequence of them or a bool mask.
+
+        Waits and raises as `step`; IndexError for rows that there are not.
+        """
+        chosen = row_numbers(rows, self.batch or 1, NAME)
+        in_turn(wait, self._set, self._initial, chosen)
+
+    @property
+    def state(self) -> Any:
+        """A copy of the state: an array, or where there are several a dict by the inputs' names.
+
+        In the file's shape, with the batch where the file has it. Setting copies in; for what does
+        not fit it raises ValueError or TypeError and changes nothing.
+        """
+        with self._turn():
+            copies = [state.copy() for state in self._states]
+        return self._recurrence.types.shown(copies, self.batch is not None)
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        self._set(self._recurrence.types.taken(state, self.batch, NAME), slice(None))
+
+    def _set(self, states: list[Array], rows: Any) -> None:
+        with self._turn():
+            for own, state in zip(self._states, states, strict=True):
+                own[rows] = state[rows]
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._lock.acquire(False):
+            raise BusyError(f"{NAME}: in use by another thread")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Refuse copies and pickles, which would share or lose the live state."""
+        raise TypeError(
+            f"{NAME}: cannot be copied or pickled; copy its state into another stream of the same "
+            "model: model.stream(batch).state = stream.state"
+        )
+
+    def __repr__(self) -> str:
+        return f"<{NAME}, batch={self.batch}>"

@@ -1,0 +1,73 @@
+"""`Door`: what a server says over HTTP, before a connection is a WebSocket or instead of it."""
+
+from __future__ import annotations
+
+import http
+from collections.abc import Sequence
+
+from websockets.asyncio.server import ServerConnection
+from websockets.http11 import Request, Response
+
+from fastrnn.serve import protocol
+from fastrnn.serve.hosts import is_own_name
+from fastrnn.serve.metrics import Metrics
+from fastrnn.serve.reports import Reports
+
+WRONG_HOST = "ask for /metrics by address, or by a name that --metrics-host gives\n"
+
+
+class Door:
+    """Answers /health and /metrics, refuses streams that there are not, and reports refusals.
+
+    Parameters
+    ----------
+    metrics : Metrics
+    reports : Reports
+    max_streams : int
+    hosts : sequence of str
+        Names under which /metrics may be asked for, beside addresses and localhost.
+    """
+
+    def __init__(
+        self, metrics: Metrics, reports: Reports, max_streams: int, hosts: Sequence[str]
+    ) -> None:
+        self._metrics = metrics
+        self._reports = reports
+        self._max_streams = max_streams
+        self._hosts = frozenset(host.lower().removesuffix(".") for host in hosts)
+
+    def answer(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Answer a request that does not open a stream; None for one that does."""
+        path = request.path.partition("?")[0]
+        if path == "/health":
+            return connection.respond(http.HTTPStatus.OK, "ok\n")
+        if path == "/metrics":
+            names = request.headers.get_all("Host")
+            if len(names) != 1 or not is_own_name(names[0], self._hosts):
+                return connection.respond(http.HTTPStatus.FORBIDDEN, WRONG_HOST)
+            response = connection.respond(http.HTTPStatus.OK, self._metrics.text())
+            del response.headers["Content-Type"]
+            response.headers["Content-Type"] = self._metrics.content_type
+            return response
+        if path != protocol.PATH:
+            found = f"{protocol.PATH} (WebSocket), /health, /metrics\n"
+            return connection.respond(http.HTTPStatus.NOT_FOUND, found)
+        if len(self._metrics.batcher) >= self._max_streams:
+            full = connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "no stream is free\n")
+            full.headers["Retry-After"] = "1"
+            return full
+        return None
+
+    def report(self, connection: ServerConnection, request: Request, response: Response) -> None:
+        """Count and log a refusal that whoever runs the server may want to know of."""
+        counts = self._metrics.counts
+        if response.status_code == http.HTTPStatus.SERVICE_UNAVAILABLE:
+            counts.refused += 1
+            self._reports.tell("refused a WebSocket with 503: no stream is free")
+        elif response.status_code == http.HTTPStatus.FORBIDDEN:
+            if request.path.partition("?")[0] == protocol.PATH:
+                counts.forbidden += 1
+                what, header = "a WebSocket with 403: its origin is not among --origin", "Origin"
+            else:
+                what, header = "/metrics with 403: its host is not among --metrics-host", "Host"
+            self._reports.tell(f"refused {what}", ", ".join(request.headers.get_all(header)))

@@ -1,0 +1,23 @@
+from typing import final
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import Self
+
+@final
+class Product:
+    inputs: int
+    outputs: int
+    @property
+    def packed_bytes(self) -> int: ...
+    def __new__(
+        cls,
+        isa: str,
+        weight: npt.ArrayLike,
+        bias: npt.ArrayLike | None = None,
+        threads: int = 1,
+        scale: npt.ArrayLike | None = None,
+    ) -> Self: ...
+    def run(
+        self, x: npt.NDArray[np.float32], out: npt.NDArray[np.float32] | None = None
+    ) -> npt.NDArray[np.float32]: ...

@@ -1,0 +1,165 @@
+# cython: language_level=3, cdivision=True, auto_pickle=False, autotestdict=False
+# cython: binding=False
+"""`Product`: a linear layer y = x W^T + b on the SIMD engine's tiles.
+
+Shapes: M rows, K inputs, N outputs.
+"""
+
+cimport cython
+cimport numpy as np
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from engine cimport FR_ENGINE_CAPSULE, fr_engine, fr_product, fr_product_params, fr_weights
+from libc.stdlib cimport free
+from stack cimport fr_aligned_alloc
+
+import numpy as np
+
+from fastrnn._kernels.core import WEIGHTS, as_array
+from fastrnn._kernels.simd import ENGINES
+
+np.import_array()
+
+cdef extern from "fpmode.h" nogil:
+    ctypedef struct fr_fpmode:
+        pass
+    fr_fpmode fr_fpmode_enter()
+    void fr_fpmode_leave(fr_fpmode)
+
+
+@cython.final
+cdef class Product:
+    """Packed weights of a linear layer. Immutable: any number of threads may run it.
+
+    A row of the result has the same bits whatever the other rows are, however many, wherever it
+    stands, and whatever `threads` is. Denormals count as zeros.
+
+    Parameters
+    ----------
+    isa : str
+        An instruction set of `fastrnn._kernels.simd.ENGINES`.
+    weight : array (N, K)
+        Copied. int8, of at most 127 in magnitude, and int16, of at most 4095, are multiplied as
+        they are, each row then by its scale; anything else is converted to float32.
+    bias : array (N,) or None
+    threads : int
+        At most so many for one run.
+    scale : array (N,) or None
+        For int8 and int16, else None.
+
+    Raises
+    ------
+    ValueError
+        For an unknown ISA, or shapes that do not fit or are empty.
+    TypeError
+        For arrays that are not of real numbers.
+    MemoryError
+    """
+
+    cdef fr_product *product
+    cdef readonly Py_ssize_t inputs     # K
+    cdef readonly Py_ssize_t outputs    # N
+
+    def __cinit__(self, str isa not None, weight, bias=None, size_t threads=1, scale=None):
+        cdef const fr_engine *engine
+        cdef fr_product_params params
+        if isa not in ENGINES:
+            raise ValueError(f"isa={isa!r}, expected one of " + ", ".join(map(repr, ENGINES)))
+        engine = <const fr_engine *> PyCapsule_GetPointer(ENGINES[isa], FR_ENGINE_CAPSULE)
+        compact = getattr(weight, "dtype", None) in (np.int8, np.int16)
+        if compact != (scale is not None):
+            raise ValueError("Product: weights of int8 or int16 have a scale, others have none")
+        weight = as_array(weight, weight.dtype if compact else np.float32, "Product: weight")
+        if weight.ndim != 2 or weight.size == 0:
+            raise ValueError(f"Product: weight is {weight.shape}, expected (N, K), none of them 0")
+        self.outputs, self.inputs = weight.shape
+        bias, scale = self.per_output(bias, "bias"), self.per_output(scale, "scale")
+        params.depth = self.inputs
+        params.units = self.outputs
+        params.threads = threads
+        params.weights = <fr_weights> <int> WEIGHTS[weight.dtype][1]
+        params.w = np.PyArray_DATA(weight)
+        params.scale = params.bias = NULL
+        if scale is not None:
+            params.scale = <const float *> np.PyArray_DATA(scale)
+        if bias is not None:
+            params.bias = <const float *> np.PyArray_DATA(bias)
+        self.product = engine.pack_product(&params)
+        if self.product == NULL:
+            raise MemoryError(f"Product: no memory for weights {weight.shape}")
+
+    cdef object per_output(self, value, str what):
+        if value is None:
+            return None
+        array = as_array(value, np.float32, f"Product: {what}")
+        if array.shape != (self.outputs,):
+            raise ValueError(f"Product: {what} is {array.shape}, expected ({self.outputs},)")
+        return array
+
+    def __dealloc__(self):
+        if self.product != NULL:
+            self.product.destroy(self.product)
+
+    @property
+    def packed_bytes(self):
+        """Bytes of packed weights: what one run reads at least."""
+        return self.product.packed_bytes
+
+    def run(self, x, out=None):
+        """y = x W^T + b.
+
+        Parameters
+        ----------
+        x : float32 array (M, K)
+            The numbers of a row stand one after another; rows may stand at any distance, and
+            overlap, as the windows of a convolution do.
+        out : float32 array (M, N), C-contiguous, optional
+            Written to and returned; must not overlap x.
+
+        Raises
+        ------
+        ValueError
+            For an array that does not fit.
+        """
+        cdef size_t rows, stride
+        cdef const float *from_
+        cdef float *to
+        cdef void *scratch
+        cdef fr_fpmode caller
+        if (not isinstance(x, np.ndarray) or x.ndim != 2 or x.shape[1] != self.inputs
+                or x.dtype != np.float32):
+            raise ValueError(f"Product: x is {described(x)}, expected float32 (M, {self.inputs})")
+        if not x.flags.aligned or x.size and (
+                (self.inputs > 1 and x.strides[1] != sizeof(float))
+                or (x.shape[0] > 1 and (x.strides[0] < 0 or x.strides[0] % sizeof(float)))):
+            raise ValueError(f"Product: x has strides {x.strides}, expected rows of adjacent floats")
+        shape = (x.shape[0], self.outputs)
+        if out is None:
+            out = np.empty(shape, np.float32)
+        elif (not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != np.float32
+                or not out.flags.carray):
+            raise ValueError(f"Product: out is {described(out)}, expected a writeable "
+                             f"C-contiguous float32 array {shape}")
+        elif np.may_share_memory(x, out):
+            raise ValueError("Product: out overlaps x")
+        rows = x.shape[0]
+        if rows == 0:
+            return out
+        stride = x.strides[0] // sizeof(float) if rows > 1 else 0
+        from_ = <const float *> np.PyArray_DATA(x)
+        to = <float *> np.PyArray_DATA(out)
+        with nogil:
+            scratch = fr_aligned_alloc(self.product.scratch_bytes(self.product, rows))
+            if scratch != NULL:
+                caller = fr_fpmode_enter()
+                self.product.run(self.product, from_, stride, rows, to, scratch)
+                fr_fpmode_leave(caller)
+                free(scratch)
+        if scratch == NULL:
+            raise MemoryError(f"Product: no memory for {rows} rows")
+        return out
+
+
+cdef str described(array):
+    if not isinstance(array, np.ndarray):
+        return type(array).__name__
+    return f"{array.dtype} {array.shape}"

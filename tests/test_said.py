@@ -144,12 +144,10 @@ class Around(torch.nn.Module):
         return self.layer(x)[0]
 
 
-@pytest.mark.parametrize("how", [*HOW, "quantized"])
+@pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_so_it_does_of_batch_first(how, batch_first, tmp_path):
     net = Around(torch.nn.LSTM(3, 4, batch_first=batch_first)).eval()
-    if how == "quantized":
-        net = torch.ao.quantization.quantize_dynamic(net, {torch.nn.LSTM}, torch.float16)
     path = saved(net, how, tmp_path / "a.pt2")
     x = torch.randn(5, 2, 3)
     with torch.no_grad():
@@ -158,6 +156,21 @@ def test_so_it_does_of_batch_first(how, batch_first, tmp_path):
     assert layer.batch_first is batch_first
     np.testing.assert_allclose(layer(x.numpy())[0], want, rtol=0, atol=1e-6)
     assert not fastrnn.load(path, batch_first=False).batch_first
+
+
+@pytest.mark.parametrize("how", ["pickle", "legacy", "script", "trace"])
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("cell", [torch.nn.LSTM, torch.nn.GRU])
+def test_and_so_does_a_quantized_module(how, batch_first, cell, tmp_path):
+    net = Around(cell(3, 4, batch_first=batch_first)).eval()
+    net = torch.ao.quantization.quantize_dynamic(net, {cell}, torch.qint8)
+    path = saved(net, how, tmp_path / "a.pt")
+    x = torch.randn(5, 2, 3)
+    with torch.no_grad():
+        want = net(x).numpy()
+    layer = fastrnn.load(path)
+    assert layer.batch_first is batch_first
+    np.testing.assert_allclose(layer(x.numpy())[0], want, rtol=0, atol=2e-2)  # x is rounded, too
 
 
 class Packed(torch.nn.Module):
@@ -243,6 +256,21 @@ def test_a_program_that_is_decomposed_says_its_relu(tmp_path, capsys):
     np.testing.assert_allclose(layer(x.numpy())[0], want, rtol=0, atol=1e-6)
     assert main(["inspect", str(tmp_path / "a.pt2")]) == 0
     assert "batch_first is not said by a program that is decomposed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("parts", [["weight_hh_l0"], ["weight_ih_l0", "weight_hh_l0"]])
+@pytest.mark.parametrize("new", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_program_whose_parameters_are_in_parts_says_it_too(parts, new, bias, tmp_path):
+    net = Around(torch.nn.LSTM(3, 4, bias=bias, batch_first=True)).eval()
+    utils = torch.nn.utils.parametrizations if new else torch.nn.utils
+    for name in parts:
+        utils.weight_norm(net.layer, name)
+    path = saved(net, "export", tmp_path / "a.pt2")
+    x = torch.randn(5, 2, 3)
+    with torch.no_grad():
+        want = net(x).numpy()
+    np.testing.assert_allclose(fastrnn.load(path)(x.numpy())[0], want, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["pt", "json"])

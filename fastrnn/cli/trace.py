@@ -57,7 +57,9 @@ def add_parser(subparsers: Any) -> None:
         default="",
         help="which stack, if FILE has several; of a whole model, the name of a recurrent node",
     )
-    parser.add_argument("--batch-first", action="store_true", help="x is (B, T, I)")
+    parser.add_argument(
+        "--batch-first", action="store_true", help="x is (B, T, I), as where the file says so"
+    )
     parser.add_argument("--row", type=int, metavar="N", help="which of x's B rows, from 0")
     parser.add_argument(
         "--lengths", type=_integers, metavar="N,N,...", help="steps of each of x's rows, if ragged"

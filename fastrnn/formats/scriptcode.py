@@ -15,12 +15,13 @@ MAX_CODE = 4 << 20
 
 _CLASS = re.compile(r"^class (\w+)\(Module\):$", re.MULTILINE)
 _HOLDS = re.compile(r"^  (?:weight_hh|_packed_weight_hh|_all_weight_values)\w* : ", re.MULTILINE)
-_CALL = re.compile(r"\btorch\.(lstm|gru|rnn_tanh|rnn_relu)(?:_cell)?\(")
+_CALL = re.compile(r"\btorch\.(?:quantized_)?(lstm|gru|rnn_tanh|rnn_relu)(?:_cell)?\(")
 _BATCH_FIRST = re.compile(r"^  batch_first : Final\[bool\] = (True|False)$", re.MULTILINE)
 # Of a call with a whole sequence, what is behind its weights: has_biases, num_layers, dropout,
 # train, bidirectional, batch_first. One with a packed sequence has not the last.
 _LAST = re.compile(
-    r", (?:True|False), [0-9]{1,4}, [0-9.e+-]{1,30}, \w{1,200}, \w{4,5}, (True|False)\)$"
+    r", (?:True|False), [0-9]{1,4}, [0-9.e+-]{1,30}, \w{1,200}, \w{4,5}, (True|False)"
+    r"(?:, dtype=\w{1,20}, use_dynamic=\w{1,20})?\)$"
 )
 
 

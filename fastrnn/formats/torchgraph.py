@@ -15,7 +15,9 @@ from fastrnn.formats.said import NotSaid, Said
 from fastrnn.formats.torchmodules import is_torchs, of_another_class
 
 _OP = re.compile(r"torch\.ops\.aten\.(lstm|gru|rnn_tanh|rnn_relu)(_cell)?\.\w+")
-_HIDDEN = re.compile(r"(?:(.*)\.)?weight_hh(?:_l0)?\w{0,20}", re.DOTALL)
+_PARAMETER = re.compile(
+    r"(?:(.*)\.)?(?:weight|bias)_(?:ih|hh)(?:_l[0-9]+(?:_reverse)?)?", re.DOTALL
+)
 _NAMES = {"parameter": "parameter_name", "buffer": "buffer_name"}
 _NOT_SAID = "its batch_first is not said by a program that is decomposed"
 
@@ -31,11 +33,13 @@ def said_of_stacks(program: Any) -> dict[str, Said | NotSaid]:
         if not isinstance(arguments, list):
             continue
         given = {name for argument in arguments for name in _tensors(_get(argument, "arg"))}
-        given &= prefixes.keys()
-        if given:
+        stacks = {prefixes[name] for name in given & prefixes.keys()}
+        if not stacks and _op(node):  # its parameters are all made of parts
+            stacks = {_module(node)[0]}
+        if stacks:
             said = _said(node, arguments)
-            for name in given:
-                _add(found, prefixes[name], said)
+            for prefix in stacks:
+                _add(found, prefix, said)
     relu = [node for node in nodes or () if _get(node, "target") == "torch.ops.aten.relu.default"]
     for path in {path for path, kind in map(_module, relu) if kind in ("RNN", "RNNCell")}:
         if isinstance(found.get(path), Said):
@@ -50,8 +54,7 @@ def _add(found: dict[str, Said | NotSaid], prefix: str, said: Said | NotSaid) ->
 
 def _said(node: Any, arguments: list[Any]) -> Said | NotSaid:
     """What the node says of weights that it is given."""
-    target = _get(node, "target")
-    op = _OP.fullmatch(target) if isinstance(target, str) else None
+    op = _op(node)
     if op is None:
         _, kind = _module(node)
         return Said({}, (_NOT_SAID,)) if kind else of_another_class(_class(node) or "no class")
@@ -62,13 +65,18 @@ def _said(node: Any, arguments: list[Any]) -> Said | NotSaid:
     return Said(options)
 
 
+def _op(node: Any) -> re.Match[str] | None:
+    target = _get(node, "target")
+    return _OP.fullmatch(target) if isinstance(target, str) else None
+
+
 def _inputs(specs: Any) -> Iterator[tuple[str, str]]:
-    """The inputs that are recurrent weights, and the prefixes of their stacks."""
+    """The inputs that are parameters of recurrent stacks, and the prefixes of these."""
     for spec in specs if isinstance(specs, list) else ():
         for kind, key in _NAMES.items():
             held = _get(spec, kind)
             name, full = _get(_get(held, "arg"), "name"), _get(held, key)
-            match = _HIDDEN.fullmatch(full) if isinstance(full, str) else None
+            match = _PARAMETER.fullmatch(full) if isinstance(full, str) else None
             if match and isinstance(name, str):
                 yield name, match[1] or ""
 

@@ -8,6 +8,7 @@ from fastrnn.formats.inert import Foreign
 from fastrnn.formats.said import NotSaid, Said, holds_weights, said_by
 
 # Where classes of recurrent layers and cells are torch's own, quantized ones among them.
+_SCRIPTED = "__torch__."
 _TORCHS = ("torch.nn.", "torch.ao.nn.", "torch.jit.quantized.")
 
 
@@ -20,8 +21,8 @@ def said_of(value: object, classes: Mapping[str, Said | NotSaid]) -> Said | NotS
         return said_by(value) if holds_weights(value) else None
     if not isinstance(value, Foreign):
         return None
-    if value.name in classes:
-        return classes[value.name]
+    if value.name.startswith(_SCRIPTED):
+        return _scripted(value, classes.get(value.name))
     for state in value.states:
         parameters, modules = state.get("_parameters"), state.get("_modules")
         if not isinstance(parameters, dict) or not isinstance(modules, dict):
@@ -33,7 +34,7 @@ def said_of(value: object, classes: Mapping[str, Said | NotSaid]) -> Said | NotS
 
 def is_torchs(name: str) -> bool:
     """Whether a class of this full name is one of torch."""
-    return name.removeprefix("__torch__.").startswith(_TORCHS)
+    return name.removeprefix(_SCRIPTED).startswith(_TORCHS)
 
 
 def of_another_class(name: str) -> NotSaid:
@@ -43,6 +44,14 @@ def of_another_class(name: str) -> NotSaid:
         f"is {name[:200]}'s, and what that computes is not known: if it is what torch's computes, "
         "give from_state_dict the tensors alone, dict(fastrnn.read(path))",
     )
+
+
+def _scripted(value: Foreign, coded: Said | NotSaid | None) -> Said | NotSaid | None:
+    """What an object of TorchScript says: its code, and attributes of its own (quantized ones)."""
+    said = next((said_by(state) for state in value.states if holds_weights(state)), None)
+    if isinstance(coded, NotSaid) or said is None:
+        return coded
+    return Said({**said.options, **(coded.options if coded else {})})
 
 
 def _said(name: str, state: dict[object, object]) -> Said | NotSaid | None:

@@ -42,6 +42,11 @@ def find_batch(
     ----------
     states : input -> output
     run : computes the outputs from the inputs; raises ValueError where they do not fit
+
+    Raises
+    ------
+    ValueError
+        The states have a batch, and an input has none.
     """
     symbol = _symbol(inputs, states)
     axes: dict[str, int | None] = {}
@@ -49,7 +54,13 @@ def find_batch(
         axes[name] = _axis(value, symbol)
     for before, after in states.items():
         axes[after] = axes[before]
-    if symbol is not None and all(axes[name] is not None for name in inputs):
+    if symbol is not None:
+        for name in inputs:
+            if axes[name] is None:
+                raise ValueError(
+                    f"input {name!r} is {inputs[name].shape}, without an axis for the batch that "
+                    "the states have: fix it with load_model's fixed="
+                )
         measured = _measure(inputs, outputs, axes, run)
         if measured is not None:
             return Batch(measured, single=False)

@@ -26,7 +26,7 @@ from fastrnn.models.fingerprint import graph_fingerprint
 from fastrnn.models.fold import fold
 from fastrnn.models.fuse import fuse
 from fastrnn.models.graph import Graph, build
-from fastrnn.models.inputs import Signature, element_dtype
+from fastrnn.models.inputs import Shapes, Signature, element_dtype, with_shapes
 from fastrnn.models.ops.table import Array
 from fastrnn.models.plan import Plan
 from fastrnn.models.pool import ModelPool
@@ -56,12 +56,14 @@ class Model:
         name: str,
         states: Mapping[str, str] | None = None,
         time_axis: int | Mapping[str, int] | None = None,
+        shapes: Shapes | None = None,
     ) -> None:
         self._name = name
         self._source = graph
         self._binder = Binder(options)
         self._fixed = _fixed(graph, fixed)
         self._graph = fuse(fold(graph, self._fixed, options=options))
+        self._graph = with_shapes(self._graph, shapes or {})
         self._signature = Signature(self._graph)
         self._plan = Plan.of(self._graph, self._binder)
         self._by_shape = _depends_on_shapes(self._graph)
@@ -83,12 +85,13 @@ class Model:
         options: Mapping[str, Any],
         states: Mapping[str, str] | None = None,
         time_axis: int | Mapping[str, int] | None = None,
+        shapes: Shapes | None = None,
     ) -> Model:
         """Read, check and fold the file `path`; raises as `fastrnn.load_model`."""
         name = title(path)
         model = onnx.read(path)
         try:
-            return cls(build(model), fixed, options, name, states, time_axis)
+            return cls(build(model), fixed, options, name, states, time_axis, shapes)
         except FormatError as error:
             raise FormatError(f"{name}: {error}") from None
 
@@ -136,7 +139,11 @@ class Model:
             return ModelStream(self._recurrence, batch, initial_state)
         return TimeStream(self._unrolled, batch, initial_state)
 
-    def pool(self, capacity: int, grow: bool = False) -> ModelPool | TimePool:
+    batch_first = True  # of the runs of its pools
+
+    def pool(
+        self, capacity: int, grow: bool = False, initial_state: Any = None
+    ) -> ModelPool | TimePool:
         """Make a pool of streams that come and go one by one and are stepped in any subset.
 
         Parameters
@@ -145,6 +152,9 @@ class Model:
             Streams that there is room for. Their states are allocated now.
         grow : bool
             Whether opening one more doubles the room; otherwise it raises PoolFullError.
+        initial_state : optional
+            What each stream begins with and `reset` goes back to: the `state` of a stream without
+            batch.
 
         Raises
         ------
@@ -152,8 +162,8 @@ class Model:
             As `stream`; or for another capacity than 1 to 2**31 - 1.
         """
         if self._states:
-            return ModelPool(self._recurrence, capacity, grow, self._digest)
-        return TimePool(self._unrolled, capacity, grow, self._digest)
+            return ModelPool(self._recurrence, capacity, grow, self._digest, initial_state)
+        return TimePool(self._unrolled, capacity, grow, self._digest, initial_state)
 
     @property
     def fingerprint(self) -> str:

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrnn.errors import PoolFullError
+from fastrnn.formats import onnx
+from fastrnn.models.inputs import element_dtype
 from fastrnn.models.ops.table import Array
 from fastrnn.models.recurrence import Recurrence
 from fastrnn.streams.pool import MOST_STREAMS, Ids
@@ -61,6 +63,40 @@ class Pool(ABC, Generic[S]):
     @abstractmethod
     def _unpack(self, content: bytes) -> S:
         """The reverse of `_pack`; StateError."""
+
+    @abstractmethod
+    def _frames(self) -> tuple[onnx.Value, onnx.Value]:
+        """The only input and output of one stream and frame; ValueError if there are more."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one frame of one stream. With `output_shape` and `dtype` for what serves frames.
+
+        ValueError where the model has several inputs or outputs, or the file leaves it open.
+        """
+        return self._shape(self._frames()[0])
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Of what a frame gives. Raises as `input_shape`."""
+        return self._shape(self._frames()[1])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of both. Raises as `input_shape`."""
+        one, other = (element_dtype(value) for value in self._frames())
+        if one != other:
+            raise ValueError(f"{NAME}: takes {one} and gives {other}, expected one type")
+        return one
+
+    def _shape(self, value: onnx.Value) -> tuple[int, ...]:
+        shape = [n for n in value.shape or () if isinstance(n, int)]
+        if value.shape is None or len(shape) < len(value.shape):
+            raise ValueError(
+                f"{NAME}: a frame of {value.name!r} is {value.shape}, expected numbers: say them "
+                "with load_model's shapes="
+            )
+        return tuple(shape)
 
     @property
     def capacity(self) -> int:
@@ -159,15 +195,29 @@ class ModelPool(Pool[list[Array]]):
     """
 
     def __init__(
-        self, recurrence: Recurrence, capacity: int, grow: bool, fingerprint: Callable[[], bytes]
+        self,
+        recurrence: Recurrence,
+        capacity: int,
+        grow: bool,
+        fingerprint: Callable[[], bytes],
+        initial_state: Any = None,
     ) -> None:
         super().__init__(capacity, grow, fingerprint)
         self._recurrence = recurrence
+        self._initial = (
+            recurrence.types.zeros(1)
+            if initial_state is None
+            else recurrence.types.taken(initial_state, None, NAME)
+        )
         self._intake, self._outlet = recurrence.intake(NAME), recurrence.outlet
+        self._steps = recurrence.intake_of_steps(NAME)
         self._states = recurrence.types.zeros(self.capacity)
 
     def _fresh(self) -> list[Array]:
-        return self._recurrence.types.zeros(1)
+        return self._initial
+
+    def _frames(self) -> tuple[onnx.Value, onnx.Value]:
+        return self._recurrence.frame(NAME)
 
     def _get(self, slots: Array) -> list[Array]:
         return [state[slots] for state in self._states]
@@ -229,6 +279,47 @@ class ModelPool(Pool[list[Array]]):
         with self._slots.using(ids) as slots:
             made = self._recurrence.advance(rows, self._states, slots, target)
         return self._outlet.answer(made, True) if out is None else out
+
+    def run(
+        self, ids: Ids, *args: npt.ArrayLike, wait: bool = False, **named: npt.ArrayLike
+    ) -> Any:
+        """Advance the streams `ids` by T calls of the file each.
+
+        Parameters
+        ----------
+        args, named : arrays (n, T, ...)
+            The inputs of T steps, rows in front.
+
+        Returns
+        -------
+        array (n, T, ...), or dict of arrays by name where there are several outputs
+
+        Raises
+        ------
+        As `step`.
+        """
+        return in_turn(wait, self._run, ids, args, named)
+
+    def _run(self, ids: Ids, args: Sequence[Any], named: dict[str, Any]) -> Any:
+        steps = self._steps.rows(args, named, len(ids))
+        count = steps[0].shape[1]
+        made = []
+        with self._slots.using(ids) as slots:
+            before = self._get(slots)
+            try:
+                for step in range(count):
+                    rows = [array[:, step] for array in steps]
+                    made.append(self._recurrence.advance(rows, self._states, slots))
+                if not count:
+                    none = [np.zeros((0, *array.shape[2:]), array.dtype) for array in steps]
+                    made.append(self._recurrence.advance(none, []))
+            except BaseException:
+                self._put(slots, before)
+                raise
+        outputs = [np.stack(arrays, axis=1) for arrays in zip(*made, strict=True)]
+        if not count:
+            outputs = [np.zeros((len(ids), 0, *a.shape[2:]), a.dtype) for a in outputs]
+        return self._outlet.named(outputs)
 
     def get_state(self, ids: Ids, *, wait: bool = False) -> Any:
         """Copies of the states of the streams `ids`, as `ModelStream.state` has them.

@@ -21,6 +21,7 @@ from fastrnn.models.plan import Plan
 from fastrnn.models.runner import MOST_ROWS, Runner
 from fastrnn.models.step import Binder
 
+PHASE = "phase"  # the key of a state that says which it is
 _TURNS = 256  # that are kept
 _MOST_PHASES = 1 << 16  # before a period is found
 
@@ -205,6 +206,25 @@ class Unrolled:
             array = front(np.empty(one.fact.shape(rows, one.frames), one.fact.dtype), one.fact)
             found[one.key] = array.shape, array.dtype
         return found
+
+    def taken(self, state: Any, rows: int, what: str) -> tuple[int, dict[str, Array]]:
+        """The phase and what is kept of a stream's `state`; ValueError if it is none."""
+        phase = state.get(PHASE) if isinstance(state, Mapping) else None
+        number = np.asarray(-1 if phase is None else phase)
+        if number.shape or number.dtype.kind not in "iu" or not 0 <= number < self.phases:
+            raise ValueError(f"{what}: state is not what a stream's `state` was")
+        wanted = self.shapes(int(number), rows)
+        if set(wanted) != set(state) - {PHASE}:
+            raise ValueError(f"{what}: state has not the arrays of its phase")
+        kept = {}
+        for key, (shape, dtype) in wanted.items():
+            array = np.asarray(state[key])
+            if array.shape != shape or array.dtype != dtype:
+                raise ValueError(
+                    f"{what}: state {key} is {array.dtype} {array.shape}, expected {dtype} {shape}"
+                )
+            kept[key] = array.copy()
+        return int(number), kept
 
     def advance(
         self,

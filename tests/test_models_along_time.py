@@ -298,6 +298,11 @@ def test_one_frame_at_a_time(tmp_path):
     assert stream.finish().shape == (4, 3, 0)
 
 
+def test_what_is_printed(tmp_path):
+    assert "along time: axis 2 of x; frames late: v1 2" in repr(load(tmp_path, looking_ahead))
+    assert "no streams: " in repr(load(tmp_path, backwards))
+
+
 def test_frames_that_come_late_are_no_step(tmp_path):
     made = load(tmp_path, looking_ahead)
     with pytest.raises(ValueError, match=r"not one frame out at once \(delay 2\)"):

@@ -41,7 +41,9 @@ def with_shapes(graph: Graph, shapes: Shapes) -> Graph:
                 f"load_model: shapes has {shown(name)}, expected one of {', '.join(values)}"
             )
         shape = tuple(said)
-        own = values[name].shape if values[name].shape is not None else (None,) * len(shape)
+        own = values[name].shape
+        if own is None:
+            own = (None,) * len(shape)
         if len(own) != len(shape) or any(
             isinstance(n, int) and new not in (n, None) for n, new in zip(own, shape, strict=True)
         ):
@@ -49,6 +51,27 @@ def with_shapes(graph: Graph, shapes: Shapes) -> Graph:
         more = tuple(n if new is None else new for n, new in zip(own, shape, strict=True))
         values[name] = replace(values[name], shape=more)
     return replace(graph, inputs=tuple(values.values()))
+
+
+def fixed_arrays(graph: Graph, fixed: Mapping[str, Any]) -> dict[str, Array]:
+    """The arrays of inputs that the caller fixes; ValueError for one that there is not."""
+    inputs = {value.name: value for value in graph.inputs}
+    made = {}
+    for name, value in fixed.items():
+        if name not in inputs:
+            raise ValueError(
+                f"load_model: fixed has {shown(name)}, expected one of {', '.join(inputs)}"
+            )
+        array = np.asarray(value, element_dtype(inputs[name]))
+        shape = inputs[name].shape
+        if (
+            shape is not None
+            and array.size == 1
+            and all(n in (1, None) or isinstance(n, str) for n in shape)
+        ):
+            array = array.reshape((1,) * len(shape))
+        made[name] = array
+    return made
 
 
 class Signature:

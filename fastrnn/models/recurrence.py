@@ -71,11 +71,12 @@ class Recurrence:
                 f"{what}: takes {', '.join(names)} and gives {made}, expected one input and output"
             )
         (value,) = self._given
-        lone = replace(value, shape=lone_shape(value, self.batch.axes[value.name]))
-        if not all(isinstance(n, int) for n in lone.shape or (None,)):
+        shape = lone_shape(value, self.batch.axes[value.name])
+        lone = replace(value, shape=None if value.shape is None else shape)
+        if value.shape is None or not all(isinstance(n, int) for n in shape):
             return lone, lone
-        (made,) = self._nothing([np.zeros((0, *lone.shape), element_dtype(value))])  # type: ignore[misc]
-        return lone, onnx.Value(self.outlet.names[0], made.dtype.name, made.shape[1:])
+        first = self._nothing([np.zeros((0, *shape), element_dtype(value))])[0]
+        return lone, onnx.Value(self.outlet.names[0], first.dtype.name, first.shape[1:])
 
     def advance(
         self,

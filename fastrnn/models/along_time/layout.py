@@ -24,7 +24,9 @@ class TimeLayout:
         self._what, self._unrolled = what, unrolled
         inputs, axes = unrolled.graph.inputs, unrolled.axes
         batches = {name: fact.batch for name, fact in unrolled.inputs.items()}
-        whole, single, rest = [], [], []
+        whole: list[onnx.Value] = []
+        single: list[onnx.Value] = []
+        rest: list[onnx.Value] = []
         single_axes: dict[str, int | None] = dict(batches)
         self._time: dict[str, int] = {}  # of each input that has it, its rows in front
         for value in inputs:

@@ -15,8 +15,8 @@ from fastrnn.models.along_time.layout import TimeLayout, in_front
 from fastrnn.models.along_time.unrolled import Unrolled, front
 from fastrnn.models.batch import pieces
 from fastrnn.models.ops.table import Array
-from fastrnn.models.pool import NAME, Pool
 from fastrnn.models.runner import MOST_ROWS
+from fastrnn.models.slotted import NAME, Pool
 from fastrnn.streams.pool import Ids
 from fastrnn.streams.turns import in_turn
 

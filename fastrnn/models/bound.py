@@ -7,6 +7,7 @@ arrays that the first run made.
 
 from __future__ import annotations
 
+import operator
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -99,7 +100,7 @@ class Bound:
             for call in calls:
                 call()
         except FAULTS as error:
-            done = len(self._calls) - calls.__length_hint__() - 1
+            done = len(self._calls) - operator.length_hint(calls) - 1
             raise ValueError(f"{self._nodes[done]}: {error}") from error
 
 

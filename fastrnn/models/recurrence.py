@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from fastrnn.models.batch import Batch, pieces
+from fastrnn.formats import onnx
+from fastrnn.models.batch import Batch, lone_shape, pieces
 from fastrnn.models.graph import Graph
 from fastrnn.models.groove import Groove, check_out
+from fastrnn.models.inputs import element_dtype
 from fastrnn.models.intake import Intake, Outlet, to_file
 from fastrnn.models.kept import StateTypes
 from fastrnn.models.ops.table import Array
@@ -49,6 +52,31 @@ class Recurrence:
     def intake(self, what: str) -> Intake:
         """The checks of a call's inputs; messages begin with `what`."""
         return Intake(self._given, self.batch, what)
+
+    def intake_of_steps(self, what: str) -> Intake:
+        """The checks of the inputs of several calls, (B, T, ...)."""
+        rows: dict[str, int | None] = {value.name: 0 for value in self._given}
+        values = [
+            replace(value, shape=(None, "steps", *lone_shape(value, self.batch.axes[value.name])))
+            for value in self._given
+        ]
+        return Intake(values, Batch(rows, self.batch.single), what)
+
+    def frame(self, what: str) -> tuple[onnx.Value, onnx.Value]:
+        """The only input and output of one row; ValueError if there are more."""
+        names = [value.name for value in self._given]
+        if len(names) != 1 or len(self._made) != 1:
+            made = ", ".join(self.outlet.names)
+            raise ValueError(
+                f"{what}: takes {', '.join(names)} and gives {made}, expected one input and output"
+            )
+        (value,) = self._given
+        shape = lone_shape(value, self.batch.axes[value.name])
+        lone = replace(value, shape=None if value.shape is None else shape)
+        if value.shape is None or not all(isinstance(n, int) for n in shape):
+            return lone, lone
+        first = self._nothing([np.zeros((0, *shape), element_dtype(value))])[0]
+        return lone, onnx.Value(self.outlet.names[0], first.dtype.name, first.shape[1:])
 
     def advance(
         self,

@@ -33,6 +33,7 @@ setup(
         extension("stepper"),
         extension("pool", "slots.c"),
         extension("product"),
+        extension("codes"),
         extension("blas", "gates.c"),
         extension("simd", "simd_dispatch.c", "cpu.c", "team.c", *(f"simd_{isa}.c" for isa in ISAS)),
     ],

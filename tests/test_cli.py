@@ -407,3 +407,8 @@ def test_a_wrong_fastrnn_isa_is_a_mistake_not_a_traceback(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("fastrnn: error: FASTRNN_ISA='sse9': there is none of that name")
     assert done.stderr.count("\n") == 1
+
+
+def test_one_long_cell_does_not_make_every_line_long(capsys):
+    say_table([("n" * 1000, "float32"), ("a", "float32")])
+    assert [len(line) for line in capsys.readouterr().out.splitlines()] == [1011, 111]

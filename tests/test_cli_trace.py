@@ -437,14 +437,15 @@ def test_nothing_is_mapped():
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("batch_first", ["", "of x", "of the layer"])
 @pytest.mark.parametrize("dtype", ["<f4", ">f8", "<i2", "|u1", "<f2"])
 def test_one_row_is_read_piece_by_piece(order, batch_first, dtype, make, tmp_path, monkeypatch):
     monkeypatch.setattr(npy, "_PIECE", 40)
     x = np.arange(7 * 4 * 3).reshape(7, 4, 3).astype(dtype)
     np.save(tmp_path / "x.npy", np.asarray(x.swapaxes(0, 1) if batch_first else x, order=order))
-    layer = fastrnn.GRU(3, 5)
-    arguments = {"input": str(tmp_path / "x.npy"), "batch_first": batch_first, "row": 2}
+    layer = fastrnn.GRU(3, 5, batch_first=batch_first == "of the layer")
+    said = {"batch_first": batch_first == "of x"}
+    arguments = {"input": str(tmp_path / "x.npy"), **said, "row": 2}
     for lengths, steps in ((None, 7), ([1, 2, 5, 7], 5)):
         found = read_sequence(argparse.Namespace(**arguments, lengths=lengths), layer)
         np.testing.assert_array_equal(found, x[:steps, 2].astype(np.float32))

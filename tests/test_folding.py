@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
 import fastrnn
+from fastrnn.layers.folding import layer_names
 
 torch = pytest.importorskip("torch")
 prune = pytest.importorskip("torch.nn.utils.prune")
@@ -223,3 +226,25 @@ def test_copies_keep_what_was_folded(parts):
         assert repr(other) == repr(layer)
         assert not any(value.flags.writeable for value in other.state_dict().values())
         np.testing.assert_array_equal(other(X)[0], layer(X)[0])
+
+
+def test_many_packed_cells_are_named_in_time():
+    values = {
+        f"{part}_#{cell}": np.empty((4, 1)) for part in ("weight_ih", "weight_hh")
+        for cell in range(25_000)
+    }  # fmt: skip
+    start = time.perf_counter()
+    assert layer_names(values, "")["weight_hh_#24999"] == "weight_hh_l24999"
+    assert time.perf_counter() - start < 10  # seconds; it was 40
+
+
+@pytest.mark.parametrize("part", ["original", "0.base"])
+def test_another_parametrization_says_how_to_save_what_it_makes(part):
+    weights = torch.nn.RNN(3, 4).state_dict()
+    name = f"parametrizations.weight_hh_l0.{part}"
+    weights["parametrizations.weight_hh_l0.original"] = weights.pop("weight_hh_l0")
+    weights[name] = torch.ones(4, 4)
+    with pytest.raises(
+        ValueError, match=rf"^{name}.*remove_parametrizations\(module, tensor_name\)"
+    ):
+        fastrnn.RNN.from_state_dict(weights)

@@ -582,3 +582,14 @@ def test_legacy_storages_are_not_believed(data, words, tmp_path):
 
 if __name__ == "__main__":
     read_shapes(Path(sys.argv[1]))
+
+
+def test_names_that_are_joined_from_the_same_texts_are_counted(tmp_path):
+    texts = [b"m%03d" % i + b"x" * 236 for i in range(500)]
+    parts = [b"X" + struct.pack("<I", 240) + text + b"r" + struct.pack("<I", i) + b"0"
+             for i, text in enumerate(texts)]  # fmt: skip
+    pairs = (b"j%sj%s\x930" % (struct.pack("<I", i), struct.pack("<I", j))
+             for i in range(500) for j in range(250))  # fmt: skip
+    in_zip(tmp_path / "a.pt", b"\x80\4" + b"".join(parts) + b"".join(pairs) + b"}.")
+    with pytest.raises(FormatError, match="more objects than its size justifies"):
+        formats.read(tmp_path / "a.pt")

@@ -101,3 +101,7 @@ def test_what_takes_much_more_than_the_file_is_refused(data):
     with pytest.raises(fastrnn.FormatError, match="more memory than the file's size justifies"):
         fastrnn.read(data)
     assert time.process_time() - started < 10
+
+
+def test_a_mark_before_the_text_is_none_of_it():
+    np.testing.assert_array_equal(fastrnn.read(b'\xef\xbb\xbf{"w": [1, 2.5]}')["w"], [1, 2.5])

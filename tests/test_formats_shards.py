@@ -166,3 +166,13 @@ def test_shards_behind_links_are_read(weights, tmp_path):
     for path in (tmp_path / "blobs").iterdir():
         (tmp_path / "snapshot" / path.name).symlink_to(path)
     assert fastrnn.load(tmp_path / "snapshot").num_layers == 2
+
+
+@pytest.mark.parametrize("what", [".", "__0_0.distcp"])
+def test_a_checkpoint_of_torch_distributed_says_what_to_do(what, tmp_path):
+    for name in (".metadata", "__0_0.distcp"):
+        (tmp_path / name).write_bytes(b"PK\3\4")
+    with pytest.raises(
+        fastrnn.FormatError, match=r"is a checkpoint of torch\.distributed.*dcp_to_"
+    ):
+        fastrnn.load(tmp_path / what)

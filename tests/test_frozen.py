@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import zipfile
 
 import numpy as np
@@ -99,3 +100,23 @@ def test_a_file_without_names_says_that_it_is_frozen(tmp_path):
     torch.jit.save(torch.jit.freeze(torch.jit.script(net)), tmp_path / "a.pt")
     with pytest.raises(fastrnn.FormatError, match="a frozen TorchScript module has its weights as"):
         fastrnn.load(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        " " * 19_000 + "x",
+        "x = torch.lstm_cell(" + ", CONSTANTS.c0" * 1_300 + "x)",
+        "x = torch.lstm(" + ", a, True, 1, 0." * 1_200,
+    ],
+)
+def test_code_that_matches_nearly_takes_no_longer_than_other_code(line, tmp_path):
+    path = tmp_path / "a.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", b"\x80\2}.")
+        archive.writestr("a/constants.pkl", b"\x80\2).")
+        archive.writestr("a/code/a.py", f"{line}\n" * 10)
+    start = time.perf_counter()
+    with pytest.raises(fastrnn.FormatError, match="no readable tensor"):
+        fastrnn.read(path)
+    assert time.perf_counter() - start < 10  # seconds; it was 9 for each line

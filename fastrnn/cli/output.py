@@ -16,6 +16,10 @@ _REDRAW_SECONDS = 0.1
 _BAR_WIDTH = 30
 
 
+# Cells that are longer stand out of their column: one name would make every line as long.
+_WIDEST = 100
+
+
 class CommandError(Exception):
     """What a command tells its user in one line, and the exit code that goes with it."""
 
@@ -29,6 +33,8 @@ def printable(text: str) -> str:
 
     Names come from files and may hold control characters, line ends or changes of direction.
     """
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -79,7 +85,7 @@ def say_lines(text: str) -> None:
 def say_table(rows: Sequence[tuple[str, ...]], indent: str = "  ") -> None:
     """Print `rows` of equally many cells in columns."""
     cells = [tuple(map(printable, row)) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    widths = [min(max(map(len, column)), _WIDEST) for column in zip(*cells, strict=True)]
     for row in cells:
         padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         say(f"{indent}{'  '.join(padded)}".rstrip())

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrnn.cli.extras import with_suffix, without_extra
-from fastrnn.cli.models.options import add_options, is_onnx
+from fastrnn.cli.models.options import add_options, is_model
 from fastrnn.cli.models.trace import traced as trace_model
 from fastrnn.cli.output import OK, USAGE, CommandError, plural, say, say_json, say_table
 from fastrnn.cli.trace_input import read_sequence
-from fastrnn.cli.unsaid import add_unsaid, load_stack
+from fastrnn.cli.unsaid import add_unsaid, add_weight_dtype, load_stack
 from fastrnn.formats.text import read_text
 from fastrnn.layers.retention import ORDERS, RETAINING_GATE, half_lives
 
@@ -57,7 +57,9 @@ def add_parser(subparsers: Any) -> None:
         default="",
         help="which stack, if FILE has several; of a whole model, the name of a recurrent node",
     )
-    parser.add_argument("--batch-first", action="store_true", help="x is (B, T, I)")
+    parser.add_argument(
+        "--batch-first", action="store_true", help="x is (B, T, I), as where the file says so"
+    )
     parser.add_argument("--row", type=int, metavar="N", help="which of x's B rows, from 0")
     parser.add_argument(
         "--lengths", type=_integers, metavar="N,N,...", help="steps of each of x's rows, if ragged"
@@ -72,6 +74,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--layer", type=int, metavar="N", help="show this layer only, from 0")
     add_unsaid(parser)
     add_options(parser)
+    add_weight_dtype(parser)
     parser.add_argument("--png", metavar="OUT.png", type=with_suffix(".png"), help="heat maps")
     parser.add_argument(
         "--show",
@@ -94,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
         with without_extra("--png", "plots"):
             from fastrnn.plots.gates import draw_trace
             from fastrnn.plots.style import write_png
-    if is_onnx(args.file):
+    if is_model(args.file):
         cell, traced = trace_model(args)
         what = f"{cell} {args.stack}".rstrip()
     else:

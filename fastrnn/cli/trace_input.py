@@ -29,7 +29,7 @@ def read_sequence(args: argparse.Namespace, layer: RecurrentLayer) -> Array:
         If the file holds no such array, or `args` do not say which of its rows.
     """
     with opened(args.input) as file:
-        x = file.read(_sequence(args, file.view, layer.input_size))
+        x = file.read(_sequence(args, file.view, layer))
     with np.errstate(over="ignore"):  # told below
         x = x.astype(layer.dtype, copy=False)
     if not np.isfinite(x).all():
@@ -37,13 +37,14 @@ def read_sequence(args: argparse.Namespace, layer: RecurrentLayer) -> Array:
     return x
 
 
-def _sequence(args: argparse.Namespace, x: View, input_size: int) -> View:
+def _sequence(args: argparse.Namespace, x: View, layer: RecurrentLayer) -> View:
     """Return the one row of x, up to its length: (T, I)."""
-    shape = f"(shape {x.shape})"
+    shape, input_size = f"(shape {x.shape})", layer.input_size
+    batch_first = args.batch_first or layer.batch_first
     if np.dtype(x.dtype).kind not in "fiu":
         raise CommandError(f"{args.input}: dtype {x.dtype}, expected real numbers")
     if len(x.shape) not in (2, 3):
-        want = "(B, T, I)" if args.batch_first else "(T, B, I)"
+        want = "(B, T, I)" if batch_first else "(T, B, I)"
         raise CommandError(
             f"{args.input}: {len(x.shape)} dimensions, expected {want} or (T, I) {shape}"
         )
@@ -56,7 +57,7 @@ def _sequence(args: argparse.Namespace, x: View, input_size: int) -> View:
             raise CommandError("--row and --lengths need an x with rows, (T, B, I)", USAGE)
         steps, offset, stride = x.shape[0], 0, x.strides[0]
     else:
-        rows, time = (0, 1) if args.batch_first else (1, 0)
+        rows, time = (0, 1) if batch_first else (1, 0)
         row, steps = _row(args, x.shape[rows], x.shape[time])
         offset, stride = row * x.strides[rows], x.strides[time]
     if not steps:
@@ -69,7 +70,7 @@ def read_array(path: str) -> Array:
     with opened(path) as file:
         if np.dtype(file.view.dtype).kind not in "fiu":
             raise CommandError(f"{path}: dtype {file.view.dtype}, expected real numbers")
-        return file.read(file.view)
+        return file.whole()
 
 
 @contextmanager

@@ -22,13 +22,13 @@ import numpy as np
 
 from fastrnn.errors import FormatError
 from fastrnn.formats import dispatch, guess, members, onnx, shards
-from fastrnn.formats.inventory import RELU, Contents, Said, Stored, Weights
+from fastrnn.formats.inventory import Contents, Stored, Weights
 from fastrnn.formats.opening import Readable, source_of, title
+from fastrnn.formats.said import Said
 from fastrnn.formats.source import shown
 from fastrnn.formats.writing import SUFFIXES, write
 
 __all__ = [
-    "RELU",
     "SUFFIXES",
     "Contents",
     "Readable",
@@ -94,6 +94,8 @@ def opened(path: Readable) -> Iterator[Contents]:
             where, member = members.split(os.fspath(path), os.path.lexists)
             if os.path.isdir(where):
                 where = shards.index_in(where) or where
+            elif shards.in_parts(where):
+                raise FormatError(shards.in_parts(where))
         with source_of(where) as source:
             found = dispatch.contents(source, member)
             found.nbytes = source.size + source.nbytes_of_others

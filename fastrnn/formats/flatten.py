@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 
 from fastrnn.errors import FormatError
 from fastrnn.formats.inert import Foreign, NumpyArray, Quantized, Tensor, Unreadable
+from fastrnn.formats.said import NotSaid, Said
 from fastrnn.formats.source import shown
 
 Leaf = Tensor | NumpyArray | Quantized | Unreadable
@@ -26,10 +27,6 @@ class Object:
         self.what = what
 
 
-class Relu:
-    """A recurrent module that says of itself that it computes with relu."""
-
-
 def check_name(name: str) -> None:
     """FormatError unless `name` can be the name of a tensor: printable, and not endless."""
     if not _is_name(name):
@@ -44,8 +41,8 @@ def _is_name(name: str) -> bool:
 
 
 def tensors(
-    root: object, file_size: int, relu: Mapping[str, bool] | None = None
-) -> Iterator[tuple[str, Leaf | Object | Relu]]:
+    root: object, file_size: int, said_of: Callable[[object], Said | NotSaid | None]
+) -> Iterator[tuple[str, Leaf | Object | Said]]:
     """Every tensor below `root` with its name, in the order of the file.
 
     Names are dict keys, list indices and attributes, joined by dots. Of an nn.Module that was
@@ -58,8 +55,8 @@ def tensors(
     too deep, have a name that cannot be one, or are parts of the tree once more beyond REPEATS,
     come as one Unreadable each, named as far as it goes.
 
-    A module that computes with relu comes as a Relu before its tensors; `relu` has the names of the
-    classes that do (True), or may (False).
+    What `said_of` makes of a container comes before its tensors: under its name, or as an Object
+    where it is not known.
     """
     entered = _Tree(root)
     repeats = REPEATS + file_size // 16
@@ -88,10 +85,11 @@ def tensors(
             elif len(name) > MAX_NAME:
                 yield _leaf(name, Unreadable(f"is no name of a tensor, {_EXPECTED}"))
             else:
-                if isinstance(value, Foreign) and (_is_relu(value) or (relu or {}).get(value.name)):
-                    yield name, Relu()
-                elif isinstance(value, Foreign) and value.name in (relu or {}):
-                    yield _joined(name, "nonlinearity"), Object("is relu or tanh")
+                said = said_of(value)
+                if isinstance(said, Said):
+                    yield name, said
+                elif said is not None:
+                    yield _joined(name, said.attribute), Object(said.why)
                 first.setdefault(id(value), name)
                 inside.add(id(value))
                 pending.append(("", value, -1))
@@ -199,7 +197,7 @@ def _kept(pairs: Iterable[tuple[object, object]]) -> list[tuple[object, object]]
 def _attributes(value: Foreign) -> list[tuple[object, object]]:
     """What an object of a foreign class holds: its attributes, items, and what it was made from."""
     pairs: list[tuple[object, object]] = []
-    for state in _states(value):
+    for state in value.states or [{"state": value.state}]:
         if "_parameters" in state and "_modules" in state:
             packed = {key: state[key] for key in _PACKED & state.keys()}
             parts = (*(state.get(part) for part in ("_parameters", "_buffers", "_modules")), packed)
@@ -211,20 +209,3 @@ def _attributes(value: Foreign) -> list[tuple[object, object]]:
     pairs.extend(_kept(value.entries.items()))
     pairs.extend(_kept([("args", value.args)]))
     return pairs
-
-
-def _is_relu(module: Foreign) -> bool:
-    """Whether it is torch's RNN, which says so as its mode, or RNNCell."""
-    return any(
-        state.get("mode") == "RNN_RELU" or state.get("nonlinearity") == "relu"
-        for state in _states(module)
-        if "_parameters" in state
-    )
-
-
-def _states(value: Foreign) -> list[dict[object, object]]:
-    """The attributes of an object: of one with __slots__ they are a pair of dicts."""
-    states = value.state if isinstance(value.state, tuple) else (value.state,)
-    if any(isinstance(state, dict) for state in states[:2]):
-        return [state for state in states[:2] if isinstance(state, dict)]
-    return [{"state": value.state}]

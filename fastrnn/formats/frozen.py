@@ -14,8 +14,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from fastrnn.formats.inventory import RELU, Contents
+from fastrnn.formats.inventory import Contents
+from fastrnn.formats.said import Said
 from fastrnn.formats.scriptcode import code_of
 from fastrnn.formats.ziparchive import ZipArchive
 
@@ -24,13 +26,15 @@ MAX_LINE = 20_000
 
 _CONSTANT = r"CONSTANTS\.c[0-9]{1,6}"
 _LIST = re.compile(rf"\s*(\w+) = \[({_CONSTANT}(?:, {_CONSTANT})*)\]")
-# x, state(s), weights, has_biases, num_layers, dropout, train, bidirectional, batch_first
+# x, state(s), weights, has_biases, num_layers, dropout, train, bidirectional, batch_first; of a
+# packed sequence without the last
 _LAYER = re.compile(
-    r"\s*[\w, ]+ = torch\.(lstm|gru|rnn_tanh|rnn_relu)\(.*, "
-    r"(\w+|\[[^\[\]]*\]), (True|False), ([0-9]{1,4}), [0-9.e+-]+, \w+, (True|False), \w+\)"
+    r"\s*\w[\w, ]* = torch\.(lstm|gru|rnn_tanh|rnn_relu)\(.*, "
+    r"(\w+|\[[^\[\]]*\]), (True|False), ([0-9]{1,4}), [0-9.e+-]+, \w+, (True|False)(?:, (\w+))?\)"
 )
 _CELL = re.compile(
-    rf"\s*[\w, ]+ = torch\.(lstm|gru|rnn_tanh|rnn_relu)_cell\(.*?, ({_CONSTANT}(?:, {_CONSTANT})*)"
+    rf"\s*\w[\w, ]* = torch\.(lstm|gru|rnn_tanh|rnn_relu)_cell\(.*?, "
+    rf"({_CONSTANT}(?:, {_CONSTANT}){{1,3}})"
     r"(?:, None, None)?\)"
 )
 _NAMED = re.compile(r"self_(\w+)__flat_weights\d*")
@@ -53,8 +57,8 @@ def name_constants(found: Contents, archive: ZipArchive, root: str) -> None:
         numbered = (f"{call.name}_{index}" for index in range(1, len(taken) + 2))
         prefix = next(name for name in (call.name, *numbered) if name not in taken)
         taken.add(prefix)
-        if call.op == "rnn_relu":
-            found.weights.said[prefix] = RELU
+        if call.options:
+            found.weights.said[prefix] = Said(call.options)
         for constant, part in zip(call.constants, call.parts, strict=True):
             names.setdefault(constant, []).append(f"{prefix}.{part}")
     if names:
@@ -66,9 +70,16 @@ class _Call:
     """A call of torch.`op`: its module's name, the constants that it is given, what they are."""
 
     op: str
+    batch_first: bool
     name: str
     constants: tuple[str, ...]
     parts: tuple[str, ...]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What it says beside the weights, as a layer's constructor is told."""
+        options: dict[str, Any] = {"nonlinearity": "relu"} if self.op == "rnn_relu" else {}
+        return {**options, "batch_first": True} if self.batch_first else options
 
 
 def _calls(archive: ZipArchive, root: str) -> Iterator[_Call]:
@@ -82,21 +93,21 @@ def _calls(archive: ZipArchive, root: str) -> Iterator[_Call]:
             elif match := _CELL.fullmatch(line):
                 constants = tuple(match[2].split(", "))
                 if len(constants) in (2, 4):
-                    yield _Call(
-                        match[1], match[1].partition("_")[0], constants, _PARTS[: len(constants)]
-                    )
+                    name, parts = match[1].partition("_")[0], _PARTS[: len(constants)]
+                    yield _Call(match[1], False, name, constants, parts)
             elif match := _LAYER.fullmatch(line):
                 yield from _layer(match, lists)
 
 
 def _layer(call: re.Match[str], lists: dict[str, str]) -> Iterator[_Call]:
-    op, given, bias, layers, bidirectional = call.groups()
+    op, given, bias, layers, bidirectional, batch_first = call.groups()
     inline = _LIST.fullmatch(f"_ = {given}")
     constants = tuple((inline[2] if inline else lists.get(given, "")).split(", "))
     parts = _parts(len(constants), int(layers), bias == "True", bidirectional == "True")
     if parts and constants != ("",):
         named = _NAMED.fullmatch(given)
-        yield _Call(op, named[1] if named else op.partition("_")[0], constants, parts)
+        name = named[1] if named else op.partition("_")[0]
+        yield _Call(op, batch_first == "True", name, constants, parts)
 
 
 def _parts(count: int, layers: int, bias: bool, bidirectional: bool) -> tuple[str, ...]:

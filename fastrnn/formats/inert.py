@@ -34,6 +34,12 @@ class Foreign:
         self.items: list[object] = []
         self.entries: dict[Any, object] = {}
 
+    @property
+    def states(self) -> list[dict[object, object]]:
+        """Its attributes: of an object with __slots__ they are a pair of dicts."""
+        states = self.state if isinstance(self.state, tuple) else (self.state,)
+        return [state for state in states[:2] if isinstance(state, dict)]
+
 
 @dataclass(frozen=True, slots=True)
 class DType:

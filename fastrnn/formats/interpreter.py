@@ -131,6 +131,7 @@ class Interpreter:
         full = f"{module}.{name}"
         if len(full) > _MAX_NAME or not full.isprintable():
             raise FormatError(f"{shown(full)} cannot be the name of a global")
+        self.count(len(full) // 64)  # the same two texts make many names
         known = constructors.lookup(module, name)
         if isinstance(known, Global) and not constructors.is_known(known):
             self.foreign.add(known.name)

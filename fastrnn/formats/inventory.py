@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from fastrnn.errors import FormatError
 from fastrnn.formats.flatten import check_name
+from fastrnn.formats.said import Said
 from fastrnn.formats.source import Budget, shown
 
 # What a name and its entries take beside the array's data and the name's characters, roughly.
@@ -54,43 +55,6 @@ def naming(name: str) -> Iterator[None]:
         yield
     except FormatError as error:
         raise FormatError(f"tensor {shown(name)} {error}") from None
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a file says of a stack beside its tensors: Keras's, torch's of an RNN with relu.
-
-    options: what the layer's constructor is to be told ("batch_first", "reset_after"...).
-    notes: what was done around the layer where the file comes from, for its user to know.
-    unsaid: what its user has to say in the file's stead; "" where there is nothing.
-    """
-
-    options: Mapping[str, Any]
-    notes: tuple[str, ...] = ()
-    unsaid: str = ""
-
-    def __str__(self) -> str:
-        return ", ".join(f"{name}={value!r}" for name, value in self.options.items())
-
-    @property
-    def in_words(self) -> tuple[str, ...]:
-        """What a person has to know of it beside the options, in lines."""
-        return (*self.notes, *((self.unsaid,) if self.unsaid else ()))
-
-    def completed(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The options of the file, with those `given` by a caller in their place.
-
-        Raises
-        ------
-        FormatError
-            The file does not say what has to be known.
-        """
-        if self.unsaid:
-            raise FormatError(self.unsaid)
-        return {**self.options, **given}
-
-
-RELU = Said({"nonlinearity": "relu"})
 
 
 class Weights(dict[str, Any]):

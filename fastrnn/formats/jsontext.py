@@ -15,7 +15,9 @@ _LIST, _DICT, _ELEMENT, _ENTRY = 96, 240, 40, 240
 
 
 def parse(text: bytes, budget: Budget, what: str) -> Any:
-    """The value that `text` (UTF-8) stands for; a name that comes twice in an object is refused.
+    """The value that `text` (UTF-8, a mark before it or not) stands for.
+
+    A name that comes twice in an object is refused.
 
     Raises
     ------
@@ -30,7 +32,7 @@ def parse(text: bytes, budget: Budget, what: str) -> Any:
         + text.count(b":") * _ENTRY
     )
     try:
-        return json.loads(text.decode("utf-8"), object_pairs_hook=_unique)
+        return json.loads(text.decode("utf-8-sig"), object_pairs_hook=_unique)
     except RecursionError:
         raise FormatError(f"{what} is JSON nested too deep") from None
     except FormatError as error:

@@ -6,6 +6,7 @@ so are. Objects, and lists of anything else, are levels of names, as in a checkp
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from fastrnn.formats.arrays import MAX_DIMENSIONS
 from fastrnn.formats.flatten import MAX_NAME
 from fastrnn.formats.inventory import Contents, Stored, Weights
+from fastrnn.formats.said import holds_weights, said_by
 from fastrnn.formats.source import Budget
 
 MAX_FILE = 256 << 20  # bytes; as text a weight takes some 20
@@ -22,7 +24,8 @@ _EXACT = 1 << 24  # every int up to here is a float32
 
 def looks_like(head: bytes) -> bool:
     """Whether a file that starts with `head` can be one: text that is a JSON object."""
-    return head.lstrip(b" \t\r\n").startswith(b"{") and b"\0" not in head
+    text = head.removeprefix(codecs.BOM_UTF8).lstrip(b" \t\r\n")
+    return text.startswith(b"{") and b"\0" not in head
 
 
 def contents(value: dict[str, Any], budget: Budget) -> Contents:
@@ -38,6 +41,11 @@ def contents(value: dict[str, Any], budget: Budget) -> Contents:
     """
     found = Contents("json", Weights(budget))
     for name, numbers in _lists(value, budget):
+        if isinstance(numbers, dict):
+            said = said_by(numbers) if holds_weights(numbers) else None
+            if said is not None:
+                found.weights.said[name] = said
+            continue
         made = _array(numbers, budget)
         if isinstance(made, str):
             found.add(name, made)
@@ -46,11 +54,14 @@ def contents(value: dict[str, Any], budget: Budget) -> Contents:
     return found
 
 
-def _lists(value: dict[str, Any], budget: Budget) -> Iterator[tuple[str, list[Any]]]:
+def _lists(value: dict[str, Any], budget: Budget) -> Iterator[tuple[str, Any]]:
+    """Every list of numbers with its name, and before them each object that they are in."""
     pending: list[tuple[str, Any]] = [("", value)]
     while pending:
         parent, holder = pending.pop()
         pairs = holder.items() if isinstance(holder, dict) else enumerate(holder)
+        if isinstance(holder, dict):
+            yield parent, holder
         below = []
         for key, child in pairs:
             if isinstance(child, (dict, list)) and child:

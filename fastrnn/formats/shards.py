@@ -17,6 +17,7 @@ from fastrnn.formats.opening import source_of
 from fastrnn.formats.source import Source, shown
 
 _INDEX = ".index.json"
+_DISTRIBUTED = ".distcp"
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.[^.]+)")
 
 ReadFile = Callable[[Source], Contents]
@@ -28,14 +29,28 @@ def index_in(folder: str) -> str | None:
     Raises
     ------
     FormatError
-        If it has several.
+        If it has several, or is a checkpoint of torch.distributed.
     OSError
         If it cannot be listed.
     """
-    names = sorted(name for name in os.listdir(folder) if name.endswith(_INDEX))
+    there = os.listdir(folder)
+    if ".metadata" in there and any(name.endswith(_DISTRIBUTED) for name in there):
+        raise FormatError(in_parts(folder))
+    names = sorted(name for name in there if name.endswith(_INDEX))
     if len(names) > 1:
         raise FormatError(f"has {len(names)} indices, say which: {', '.join(map(shown, names))}")
     return os.path.join(folder, names[0]) if names else None
+
+
+def in_parts(path: str) -> str:
+    """What to do with a checkpoint of torch.distributed, if `path` is a file of one; else ""."""
+    folder = path if os.path.isdir(path) else os.path.dirname(path)
+    if folder != path and not path.endswith(_DISTRIBUTED):
+        return ""
+    return (
+        "is a checkpoint of torch.distributed, whose tensors are in parts: make one file of it, "
+        f"python -m torch.distributed.checkpoint.format_utils dcp_to_torch {folder or '.'} model.pt"
+    )
 
 
 def is_index(parsed: object) -> bool:

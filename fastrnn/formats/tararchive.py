@@ -20,6 +20,7 @@ _HEADER = struct.Struct("100s8s8s8s12s12s8sc100s6s2s32s32s8s8s155s12x")
 _OCTAL = re.compile(rb"\s*([0-7]{0,12})[\s\0]*")
 _MAX_NAMES = 1 << 16  # bytes of one pax header or long name
 _MEMBER_BYTES = 1024  # what a Member and its name take, roughly
+_PAX_KEYS = (b"path", b"size")
 _REGULAR, _PAX, _LONG_NAME = (b"0", b"\0", b"7"), b"x", b"L"
 
 
@@ -100,7 +101,7 @@ def _text(field: bytes) -> str:
 
 
 def _pax(data: bytes) -> dict[str, str]:
-    """The records of a pax header, each "LENGTH KEY=VALUE\\n"."""
+    """What a pax header says of path and size; its records are each "LENGTH KEY=VALUE\\n"."""
     records: dict[str, str] = {}
     position = 0
     while position < len(data):
@@ -113,5 +114,6 @@ def _pax(data: bytes) -> dict[str, str]:
             raise FormatError("damaged: a pax header of the tar archive is not one")
         if key.startswith(b"GNU.sparse"):
             raise FormatError("has a sparse file in its tar archive, which is not read")
-        records[key.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
+        if key in _PAX_KEYS:
+            records[key.decode()] = value.decode("utf-8", "replace")
     return records

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import arrays, jsontext, torchzip
+from fastrnn.formats import arrays, jsontext, torchgraph, torchzip
 from fastrnn.formats.arrays import View
 from fastrnn.formats.inventory import Contents, Stored, Weights, naming
-from fastrnn.formats.source import Blob, shown
+from fastrnn.formats.said import Said
+from fastrnn.formats.source import Blob, Budget, shown
 from fastrnn.formats.ziparchive import ZipArchive
 
 # torch/_export/serde/schema.py, ScalarType
@@ -49,6 +50,7 @@ _DTYPES = {
 _STRIDED = 7  # ... Layout
 _CONFIG = re.compile(r"data/(?P<kind>weights|constants)/(?P<model>.+)_(?P=kind)_config\.json")
 _SAVED = re.compile(r"data/(?P<kind>weights|constants)/(?P<model>.+)\.pt")
+_PROGRAM = "serialized_exported_program.json"
 _OLD = {
     f"serialized_{what}.{suffix}"
     for what in ("state_dict", "constants")
@@ -60,7 +62,7 @@ ReadSaved = Callable[[ZipArchive, str], Contents]  # of a record that torch.save
 
 def root_of(archive: ZipArchive) -> str | None:
     """The directory that is a pt2 archive, with its slash; "" for one of before 2.8; else None."""
-    if "serialized_exported_program.json" in archive.records:
+    if _PROGRAM in archive.records:
         return ""
     for name in archive.records:
         root, mark, rest = name.partition("/")
@@ -96,9 +98,26 @@ def contents(archive: ZipArchive, root: str, read_saved: ReadSaved) -> Contents:
     for name in names:
         if not root and name in _OLD:
             found.add_all(read_saved(archive, name))
+    for model in models or {""}:
+        prefix = f"{model}." if len(models) > 1 else ""
+        _add_said(found, archive, f"{root}models/{model}.json" if root else _PROGRAM, prefix)
     if not (models or found.weights or found.skipped):
         raise FormatError("is a .pt2 package of compiled code, without weights in a known place")
     return found
+
+
+def _add_said(found: Contents, archive: ZipArchive, record: str, prefix: str) -> None:
+    """Add what the program in `record` says of the stacks in `found`."""
+    if record not in archive.records:
+        return
+    # A program is gone again when it is read: its memory is bounded as the file's tensors are.
+    budget = Budget(archive.source.size)
+    program = jsontext.parse(archive.read(record), budget, f"record {shown(record)}")
+    for name, said in torchgraph.said_of_stacks(program).items():
+        if isinstance(said, Said):
+            found.weights.said[(prefix + name).rstrip(".")] = said
+        else:
+            found.add_object(f"{prefix}{name}{'.' if name else ''}{said.attribute}", said.why)
 
 
 def _described(archive: ZipArchive, record: str) -> dict[str, dict[str, Any]]:

@@ -9,10 +9,11 @@ from functools import partial
 import numpy as np
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import arrays
-from fastrnn.formats.flatten import Leaf, Object, Relu, tensors
+from fastrnn.formats import arrays, torchmodules
+from fastrnn.formats.flatten import Leaf, Object, tensors
 from fastrnn.formats.inert import DType, NumpyArray, Quantized, Storage, Tensor, Unreadable
-from fastrnn.formats.inventory import RELU, Contents, Stored, naming
+from fastrnn.formats.inventory import Contents, Stored, naming
+from fastrnn.formats.said import NotSaid, Said
 from fastrnn.formats.source import Blob, Budget, Source, shown
 
 
@@ -35,11 +36,11 @@ def collect(
     blob: Callable[[Storage], Blob],
     *,
     byte_order: str = "<",
-    relu: Mapping[str, bool] | None = None,
+    classes: Mapping[str, Said | NotSaid] | None = None,
 ) -> None:
     """Add every tensor below `root` to `contents`, to be read from storages through `blob`.
 
-    `relu` is what flatten.tensors takes.
+    `classes` is what the code of TorchScript says of its classes, by name.
 
     Raises
     ------
@@ -48,12 +49,13 @@ def collect(
     """
     known: dict[Hashable, Stored | str] = {}
     read = partial(_read, blob=blob, budget=source.budget, byte_order=byte_order)
-    for name, leaf in tensors(root, source.size, relu):
+    said_of = partial(torchmodules.said_of, classes=classes or {})
+    for name, leaf in tensors(root, source.size, said_of):
         if isinstance(leaf, Object):
             contents.add_object(name, leaf.what)
             continue
-        if isinstance(leaf, Relu):
-            contents.weights.said[name] = RELU
+        if isinstance(leaf, Said):
+            contents.weights.said[name] = leaf
             continue
         if isinstance(leaf, Unreadable):
             contents.add(name, leaf.reason)

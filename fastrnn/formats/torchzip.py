@@ -13,7 +13,7 @@ from fastrnn.errors import FormatError
 from fastrnn.formats import frozen, torchtensors
 from fastrnn.formats.inert import Storage
 from fastrnn.formats.inventory import Contents, Weights
-from fastrnn.formats.scriptcode import with_relu
+from fastrnn.formats.scriptcode import said_of_classes
 from fastrnn.formats.source import Blob, shown
 from fastrnn.formats.unpickle import Unpickler
 from fastrnn.formats.ziparchive import ZipArchive
@@ -53,7 +53,7 @@ def contents(archive: ZipArchive, root: str) -> Contents:
     order = byte_order(archive, root)
     found = Contents("torchscript" if script else "torch zip", Weights(archive.source.budget))
     foreign: set[str] = set()
-    relu = with_relu(archive, root) if script else {}
+    classes = said_of_classes(archive, root) if script else {}
     for part in ("data", "constants") if script else ("data",):
         tree, names = _unpickle(archive, f"{root}{part}.pkl")
         if part == "constants" and isinstance(tree, (list, tuple)):
@@ -66,7 +66,7 @@ def contents(archive: ZipArchive, root: str) -> Contents:
                 blobs[storage.key] = archive.blob(f"{root}{part}/{storage.key}", unchecked=True)
             return blobs[storage.key]
 
-        torchtensors.collect(found, tree, archive.source, blob, byte_order=order, relu=relu)
+        torchtensors.collect(found, tree, archive.source, blob, byte_order=order, classes=classes)
     found.foreign = tuple(sorted(foreign))
     if script:
         frozen.name_constants(found, archive, root)

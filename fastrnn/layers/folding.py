@@ -218,7 +218,19 @@ def fold(parameter: str, names: Mapping[str, str], weights: Mapping[str, Any]) -
     if form is not None:
         return Folded(form, names, weights)
     raise ValueError(
-        f"{', '.join(names.values())}: no form of {parameter} that is known here" + _expected(names)
+        f"{', '.join(names.values())}: no form of {parameter} that is known here"
+        + _expected(names)
+        + saved_plain(next(iter(names.values())))
+    )
+
+
+def saved_plain(name: str) -> str:
+    """What to do where `name` is of a parametrization that is not known; "" where it is of none."""
+    if "parametrizations." not in name:
+        return ""
+    return (
+        "; torch.nn.utils.parametrize.remove_parametrizations(module, tensor_name) before saving "
+        "leaves the parameter that it makes"
     )
 
 
@@ -246,8 +258,8 @@ def layer_names(
         that can be two layers or two directions, and `bidirectional` does not say which.
     """
     packed = [name for name in values if "#" in name]
-    cell = [name for name in values if name not in packed and "_l" not in name]
-    layer = [name for name in values if name not in packed and "_l" in name]
+    layer = [name for name in values if "_l" in name]
+    cell = [name for name in values if "#" not in name and "_l" not in name]
     kinds = [names for names in (cell, layer, packed) if names]
     if len(kinds) > 1:
         raise ValueError(f"{where}{kinds[0][0]} and {where}{kinds[1][0]} are not of one module")

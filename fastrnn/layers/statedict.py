@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from fastrnn.formats import RELU, Said, Weights
-from fastrnn.layers.folding import Folded, Part, fold, layer_names, parse
+from fastrnn.formats import Said, Weights
+from fastrnn.layers.folding import Folded, Part, fold, layer_names, parse, saved_plain
 from fastrnn.layers.weights import StackConfig, check_shapes, infer_config
 
 # Modules that wrap another, whose name is then one level down, and change what it computes or may.
@@ -178,15 +178,13 @@ class StateDict:
             for parameter, parts in kept.items()
         }
         said = self._weights.said.get(prefix) if isinstance(self._weights, Weights) else None
-        if said is RELU and config.cell != "RNN":
-            said = None
         return StackWeights(
             prefix,
             config,
             {name: values[name] for name in config.shapes()},
             {name: folded[name] for name in config.shapes() if folded[name]},
             tuple(found),
-            said,
+            said.of_cell(config.cell) if said else None,
         )
 
     def parts(self, prefix: str) -> Iterable[str]:
@@ -203,10 +201,12 @@ class StateDict:
         outer, _, last = prefix.rpartition(".")
         yield from self._between(*_under(outer if last in _WRAPPERS else prefix))
         yield from self._between(*_under(outer, "lora"))
-        for above in _above(prefix):
-            if above in self._strays:
-                yield from self._parts[above]
-        yield from (branch for branch in (*_above(prefix), prefix) if branch in self._unread)
+        if self._strays or self._unread:
+            above = tuple(_above(prefix))
+            for branch in above:
+                if branch in self._strays:
+                    yield from self._parts[branch]
+            yield from (branch for branch in (*above, prefix) if branch in self._unread)
 
     def _told(self, names: Iterable[str], value: Any) -> str:
         """What was done to a parameter; "" if nothing was."""
@@ -240,6 +240,7 @@ class StateDict:
         return self._unread.get(name) or (
             f"is no parameter of torch's LSTM, GRU or RNN, and what it does to the stack {under} "
             "is not known; if that is nothing, give from_state_dict the stack's own tensors alone"
+            + saved_plain(name)
         )
 
     def _between(self, first: str, last: str) -> Iterator[str]:

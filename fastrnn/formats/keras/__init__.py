@@ -20,11 +20,12 @@ from typing import Any
 from fastrnn.errors import FormatError
 from fastrnn.formats import arrays, hdf5, jsontext
 from fastrnn.formats.hdf5 import MAGIC, Array, Tree
-from fastrnn.formats.inventory import Contents, Said, Stored, Weights
+from fastrnn.formats.inventory import Contents, Stored, Weights
 from fastrnn.formats.keras import config, stacks
 from fastrnn.formats.keras.cells import Cell
 from fastrnn.formats.keras.config import Layer
 from fastrnn.formats.keras.stacks import Cells
+from fastrnn.formats.said import Said
 from fastrnn.formats.source import Budget, Source, shown
 from fastrnn.formats.ziparchive import ZipArchive
 

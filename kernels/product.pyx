@@ -140,8 +140,8 @@ cdef class Product:
         return out
 
     def over(self, x, out):
-        """A function without arguments that computes `out` from x, arrays as `run` takes them that stay
-        where they are: it checks and allocates nothing. One thread at a time may call it.
+        """A function without arguments that computes `out` from x, arrays as `run` takes them that
+        stay where they are: it checks and allocates nothing. One thread at a time may call it.
         """
         cdef Over over = Over.__new__(Over)
         cdef size_t rows
@@ -151,7 +151,8 @@ cdef class Product:
         over.owner, over.x, over.out = self, x, out
         over.product, over.rows = self.product, rows
         over.from_, over.to = <const float *> np.PyArray_DATA(x), <float *> np.PyArray_DATA(out)
-        over.scratch = fr_aligned_alloc(self.product.scratch_bytes(self.product, rows if rows else 1))
+        over.scratch = fr_aligned_alloc(
+            self.product.scratch_bytes(self.product, rows if rows else 1))
         if over.scratch == NULL:
             raise MemoryError(f"Product: no memory for {rows} rows")
         return over
@@ -164,7 +165,8 @@ cdef class Product:
         if not x.flags.aligned or x.size and (
                 (self.inputs > 1 and x.strides[1] != sizeof(float))
                 or (x.shape[0] > 1 and (x.strides[0] < 0 or x.strides[0] % sizeof(float)))):
-            raise ValueError(f"Product: x has strides {x.strides}, expected rows of adjacent floats")
+            raise ValueError(
+                f"Product: x has strides {x.strides}, expected rows of adjacent floats")
         return x.strides[0] // sizeof(float) if x.shape[0] > 1 else 0
 
     cdef object check_out(self, object x, object out, tuple shape):

@@ -181,7 +181,7 @@ class Folded:
 
     def parts(self) -> list[Array]:
         """The arrays that it is made of."""
-        arrays = []
+        arrays: list[Array] = []
         for name, value in zip(self.names, self._values, strict=True):
             array = to_array(name, value)
             kinds = "f" if arrays else self._kinds

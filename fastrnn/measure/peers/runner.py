@@ -61,8 +61,8 @@ class Fastrnn(Runner):
         }
         self.rms = COMPACT_RMS.get(self.layer.weight_dtype)  # None: floats, nearly the same
         isa = f" {self.layer.isa}" if self.layer.isa else ""
-        weights = f" {self.layer.weight_dtype}" if self.rms else ""
-        self.name = f"{engine}{isa}{weights} threads={self.layer.threads}"
+        stored = f" {self.layer.weight_dtype}" if self.rms else ""
+        self.name = f"{engine}{isa}{stored} threads={self.layer.threads}"
         if not case.carries_state:
             self.call = self._sequence
             return

@@ -12,7 +12,7 @@ import pytest
 
 import fastrnn
 from fastrnn import formats
-from fastrnn.formats.flatten import MAX_DEPTH
+from fastrnn.formats.pickles.flatten import MAX_DEPTH
 
 WEIGHTS = {
     f"{kind}_{of}_l0": np.ones((8, 2) if kind == "weight" else 8, np.float32)

@@ -24,7 +24,7 @@ from fastrnn import formats
 from fastrnn.errors import FormatError
 from fastrnn.formats import arrays
 from fastrnn.formats.source import Budget, Bytes
-from fastrnn.formats.torchlegacy import MAGIC
+from fastrnn.formats.torch.legacy import MAGIC
 
 GOLDEN = Path(__file__).parent / "data" / "formats"
 TENSOR = b"X\1\0\0\0w" + pickle.dumps(np.ones(2, np.float32), 2)[2:-1]

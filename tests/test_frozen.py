@@ -10,7 +10,7 @@ import pytest
 
 import fastrnn
 from fastrnn import formats
-from fastrnn.formats.frozen import MAX_LINE
+from fastrnn.formats.torch.frozen import MAX_LINE
 
 torch = pytest.importorskip("torch")
 

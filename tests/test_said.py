@@ -11,10 +11,10 @@ import pytest
 import fastrnn
 from fastrnn.cli import main
 from fastrnn.formats import Weights
+from fastrnn.formats.archives.ziparchive import ZipArchive
 from fastrnn.formats.said import NotSaid, Said
-from fastrnn.formats.scriptcode import said_of_classes
 from fastrnn.formats.source import Budget, Source
-from fastrnn.formats.ziparchive import ZipArchive
+from fastrnn.formats.torch.scriptcode import said_of_classes
 
 torch = pytest.importorskip("torch")
 

@@ -10,6 +10,14 @@ times the file for arrays and for what is made of them (source.Budget); 100,000 
 every 2 bytes, for what a pickle makes (interpreter.OBJECTS; an object takes some 128 bytes at
 most); some 25 times a safetensors header, which has at most 100 MB. Tensors are read when they are
 asked for.
+
+    opening.py, source.py       what is read, and how much memory that justifies
+    dispatch.py, guess.py       which reader it goes to; what it is if none
+    archives/ pickles/ hdf5/    containers, whoever wrote them
+    torch/ keras/ onnx/         what a framework wrote; the other files here are a format each
+    inventory.py, said.py       what was found: tensors, and what is said of layers beside them
+    arrays.py, names.py         from bytes to arrays; what a tensor can be called
+    writing.py, replacing.py    files out
 """
 
 from __future__ import annotations
@@ -21,7 +29,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import dispatch, guess, members, onnx, shards
+from fastrnn.formats import dispatch, guess, onnx, shards
+from fastrnn.formats.archives import members
 from fastrnn.formats.inventory import Contents, Stored, Weights
 from fastrnn.formats.opening import Readable, source_of, title
 from fastrnn.formats.said import Said

@@ -6,26 +6,13 @@ from functools import partial
 from typing import Any
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import (
-    guess,
-    gzipped,
-    jsontext,
-    jsonweights,
-    keras,
-    members,
-    npz,
-    onnx,
-    safetensors,
-    shards,
-    tararchive,
-    torchexport,
-    torchlegacy,
-    torchzip,
-)
+from fastrnn.formats import guess, jsontext, jsonweights, keras, npz, onnx, safetensors, shards
+from fastrnn.formats.archives import gzipped, members, tararchive
+from fastrnn.formats.archives.members import Member
+from fastrnn.formats.archives.ziparchive import ZipArchive
 from fastrnn.formats.inventory import Contents
-from fastrnn.formats.members import Member
 from fastrnn.formats.source import Source, shown
-from fastrnn.formats.ziparchive import ZipArchive
+from fastrnn.formats.torch import export, legacy, saved
 
 _ZIP, _PICKLE = b"PK\3\4", b"\x80"
 
@@ -86,14 +73,14 @@ def _head(source: Source) -> bytes:
 
 def _of_archive(archive: ZipArchive) -> Contents | None:
     """What an archive that is itself a format of weights holds; None where it is another."""
-    root = torchzip.root_of(archive)
+    root = saved.root_of(archive)
     if root is not None:
-        return torchzip.contents(archive, root)
+        return saved.contents(archive, root)
     if keras.is_archive(archive):
         return keras.contents_of_archive(archive)
-    root = torchexport.root_of(archive)
+    root = export.root_of(archive)
     if root is not None:
-        return torchexport.contents(archive, root, _of_record)
+        return export.contents(archive, root, _of_record)
     if npz.is_npz(archive):
         return npz.contents(archive)
     return None
@@ -108,7 +95,7 @@ def _of_json(source: Source) -> Contents:
 
 def _of_file(source: Source, head: bytes) -> Contents:
     if head.startswith(_PICKLE):
-        return torchlegacy.contents(source)
+        return legacy.contents(source)
     if head.startswith(keras.MAGIC):
         return keras.contents(source)
     if safetensors.looks_like(head):

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrnn.errors import FormatError
-from fastrnn.formats.flatten import check_name
+from fastrnn.formats.names import check_name
 from fastrnn.formats.said import Said
 from fastrnn.formats.source import Budget, shown
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from fastrnn.formats.arrays import MAX_DIMENSIONS
-from fastrnn.formats.flatten import MAX_NAME
 from fastrnn.formats.inventory import Contents, Stored, Weights
+from fastrnn.formats.names import MAX_NAME
 from fastrnn.formats.said import holds_weights, said_by
 from fastrnn.formats.source import Budget
 

@@ -7,8 +7,8 @@ from typing import BinaryIO
 import numpy as np
 
 from fastrnn.formats import arrays, npy
+from fastrnn.formats.archives.ziparchive import ZipArchive
 from fastrnn.formats.inventory import Contents, Stored, Weights, naming
-from fastrnn.formats.ziparchive import ZipArchive
 
 
 def is_npz(archive: ZipArchive) -> bool:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from fastrnn.errors import FormatError
 from fastrnn.formats import npz, safetensors
-from fastrnn.formats.flatten import check_name
+from fastrnn.formats.names import check_name
 from fastrnn.formats.replacing import replacing
 
 _WRITERS = {".safetensors": safetensors.write, ".npz": npz.write}

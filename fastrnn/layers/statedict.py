@@ -255,9 +255,6 @@ class StateDict:
         """In words, which stacks there are."""
         if self.prefixes:
             return "recurrent weights are under " + _listed(map(repr, self.prefixes))
-        return self._no_stack()
-
-    def _no_stack(self) -> str:
         some = [f"{name} {np.shape(value)}" for name, value in islice(self._weights.items(), 9)]
         words = (
             f"no recurrent stack (weight_ih_l0, weight_hh_l0...) among {len(self._weights)} "

@@ -19,6 +19,7 @@ from typing import Any
 
 from fastrnn.errors import FormatError
 from fastrnn.formats import arrays, hdf5, jsontext
+from fastrnn.formats.archives.ziparchive import ZipArchive
 from fastrnn.formats.hdf5 import MAGIC, Array, Tree
 from fastrnn.formats.inventory import Contents, Stored, Weights
 from fastrnn.formats.keras import config, stacks
@@ -27,7 +28,6 @@ from fastrnn.formats.keras.config import Layer
 from fastrnn.formats.keras.stacks import Cells
 from fastrnn.formats.said import Said
 from fastrnn.formats.source import Budget, Source, shown
-from fastrnn.formats.ziparchive import ZipArchive
 
 __all__ = ["MAGIC", "contents", "contents_of_archive", "is_archive", "said_by_caller"]
 

@@ -8,8 +8,8 @@ anything from the file, and a global is only a name.
 from __future__ import annotations
 
 from fastrnn.errors import FormatError
-from fastrnn.formats.interpreter import Interpreter
-from fastrnn.formats.opcodes import STEPS, TEXT_OPCODES
+from fastrnn.formats.pickles.interpreter import Interpreter
+from fastrnn.formats.pickles.opcodes import STEPS, TEXT_OPCODES
 
 
 class Unpickler(Interpreter):

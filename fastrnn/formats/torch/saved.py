@@ -10,13 +10,13 @@ import io
 import re
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import frozen, torchtensors
-from fastrnn.formats.inert import Storage
+from fastrnn.formats.archives.ziparchive import ZipArchive
 from fastrnn.formats.inventory import Contents, Weights
-from fastrnn.formats.scriptcode import said_of_classes
+from fastrnn.formats.pickles.inert import Storage
+from fastrnn.formats.pickles.unpickle import Unpickler
 from fastrnn.formats.source import Blob, shown
-from fastrnn.formats.unpickle import Unpickler
-from fastrnn.formats.ziparchive import ZipArchive
+from fastrnn.formats.torch import frozen, tensors
+from fastrnn.formats.torch.scriptcode import said_of_classes
 
 _DATA = re.compile(r"([^/]+/)?data\.pkl")
 _BYTE_ORDERS = {b"little": "<", b"big": ">"}
@@ -66,7 +66,7 @@ def contents(archive: ZipArchive, root: str) -> Contents:
                 blobs[storage.key] = archive.blob(f"{root}{part}/{storage.key}", unchecked=True)
             return blobs[storage.key]
 
-        torchtensors.collect(found, tree, archive.source, blob, byte_order=order, classes=classes)
+        tensors.collect(found, tree, archive.source, blob, byte_order=order, classes=classes)
     found.foreign = tuple(sorted(foreign))
     if script:
         frozen.name_constants(found, archive, root)
@@ -76,5 +76,5 @@ def contents(archive: ZipArchive, root: str) -> Contents:
 def _unpickle(archive: ZipArchive, name: str) -> tuple[object, set[str]]:
     data = archive.read(name)
     packed = min(archive.records[name].packed, len(data))
-    unpickler = Unpickler(io.BytesIO(data), len(data), torchtensors.storage, packed)
+    unpickler = Unpickler(io.BytesIO(data), len(data), tensors.storage, packed)
     return unpickler.load(), unpickler.foreign

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from fastrnn.errors import FormatError
-from fastrnn.formats.inert import Foreign, NumpyArray, Quantized, Tensor, Unreadable
+from fastrnn.formats.names import EXPECTED, MAX_NAME, is_name
+from fastrnn.formats.pickles.inert import Foreign, NumpyArray, Quantized, Tensor, Unreadable
 from fastrnn.formats.said import NotSaid, Said
 from fastrnn.formats.source import shown
 
 Leaf = Tensor | NumpyArray | Quantized | Unreadable
 
 MAX_DEPTH = 128
-MAX_NAME = 1000
 # Paths that lead to an object that has a name already: this many are followed, and one for every
 # 16 bytes of the file.
 REPEATS = 20_000
@@ -25,19 +24,6 @@ class Object:
 
     def __init__(self, what: str) -> None:
         self.what = what
-
-
-def check_name(name: str) -> None:
-    """FormatError unless `name` can be the name of a tensor: printable, and not endless."""
-    if not _is_name(name):
-        raise FormatError(f"a tensor is named {shown(name)}, {_EXPECTED}")
-
-
-_EXPECTED = f"expected printable text of at most {MAX_NAME} characters"
-
-
-def _is_name(name: str) -> bool:
-    return len(name) <= MAX_NAME and name.isprintable()
 
 
 def tensors(
@@ -71,7 +57,7 @@ def tensors(
         elif isinstance(value, _LEAVES):
             yield _leaf(name or "tensor", value)
         elif isinstance(value, Object):
-            if _is_name(name):
+            if is_name(name):
                 yield name, value
         elif id(value) not in inside and entered.holds(value):
             children = entered.children(value)
@@ -83,7 +69,7 @@ def tensors(
             elif depth == MAX_DEPTH:
                 yield _leaf(name, _TOO_DEEP)
             elif len(name) > MAX_NAME:
-                yield _leaf(name, Unreadable(f"is no name of a tensor, {_EXPECTED}"))
+                yield _leaf(name, Unreadable(f"is no name of a tensor, {EXPECTED}"))
             else:
                 said = said_of(value)
                 if isinstance(said, Said):
@@ -100,10 +86,10 @@ def tensors(
 
 def _leaf(name: str, leaf: Leaf) -> tuple[str, Leaf]:
     """The leaf; where its name cannot be one, an Unreadable under what can be shown of it."""
-    if _is_name(name):
+    if is_name(name):
         return name, leaf
     plain = name[:MAX_NAME].encode("unicode_escape").decode("ascii")[:MAX_NAME]
-    return plain, Unreadable(f"is named {shown(name)}, {_EXPECTED}")
+    return plain, Unreadable(f"is named {shown(name)}, {EXPECTED}")
 
 
 # Attributes that hold the same tensors once more: TorchScript keeps this one of nn.LSTM.

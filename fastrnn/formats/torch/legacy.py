@@ -12,13 +12,13 @@ import struct
 from dataclasses import replace
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import torchtensors
 from fastrnn.formats.arrays import ELEMENTS
-from fastrnn.formats.inert import Storage, Unreadable
-from fastrnn.formats.interpreter import refuse_persistent
 from fastrnn.formats.inventory import Contents, Weights
+from fastrnn.formats.pickles.inert import Storage, Unreadable
+from fastrnn.formats.pickles.interpreter import refuse_persistent
+from fastrnn.formats.pickles.unpickle import Unpickler
 from fastrnn.formats.source import Blob, Part, Source, shown
-from fastrnn.formats.unpickle import Unpickler
+from fastrnn.formats.torch import tensors
 
 MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
@@ -53,7 +53,7 @@ def _saved(source: Source, unpickler: Unpickler) -> tuple[object, dict[str, Blob
         # A whole module is saved as ("module", class, file name, source text).
         if isinstance(saved_id, tuple) and len(saved_id) >= 2 and saved_id[0] == "module":
             return saved_id[1]
-        storage = torchtensors.storage(saved_id)
+        storage = tensors.storage(saved_id)
         if dtypes.setdefault(storage.key, storage.dtype) != storage.dtype:
             raise FormatError(f"storage {shown(storage.key)} has two element types")
         return replace(storage, offset=_view_offset(saved_id))
@@ -132,5 +132,5 @@ def _gathered(
         return blobs[storage.key]
 
     found = Contents(format, Weights(source.budget), tuple(sorted(foreign)))
-    torchtensors.collect(found, tree, source, blob)
+    tensors.collect(found, tree, source, blob)
     return found

@@ -9,12 +9,13 @@ from functools import partial
 import numpy as np
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import arrays, torchmodules
-from fastrnn.formats.flatten import Leaf, Object, tensors
-from fastrnn.formats.inert import DType, NumpyArray, Quantized, Storage, Tensor, Unreadable
+from fastrnn.formats import arrays
 from fastrnn.formats.inventory import Contents, Stored, naming
+from fastrnn.formats.pickles.flatten import Leaf, Object, tensors
+from fastrnn.formats.pickles.inert import DType, NumpyArray, Quantized, Storage, Tensor, Unreadable
 from fastrnn.formats.said import NotSaid, Said
 from fastrnn.formats.source import Blob, Budget, Source, shown
+from fastrnn.formats.torch import modules
 
 
 def storage(saved_id: object) -> Storage:
@@ -49,7 +50,7 @@ def collect(
     """
     known: dict[Hashable, Stored | str] = {}
     read = partial(_read, blob=blob, budget=source.budget, byte_order=byte_order)
-    said_of = partial(torchmodules.said_of, classes=classes or {})
+    said_of = partial(modules.said_of, classes=classes or {})
     for name, leaf in tensors(root, source.size, said_of):
         if isinstance(leaf, Object):
             contents.add_object(name, leaf.what)

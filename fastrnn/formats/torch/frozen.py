@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from fastrnn.formats.archives.ziparchive import ZipArchive
 from fastrnn.formats.inventory import Contents
 from fastrnn.formats.said import Said
-from fastrnn.formats.scriptcode import code_of
-from fastrnn.formats.ziparchive import ZipArchive
+from fastrnn.formats.torch.scriptcode import code_of
 
 # The weights of 100 layers.
 MAX_LINE = 20_000

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import constructors
-from fastrnn.formats.inert import Enclosed, Global, Unreadable
+from fastrnn.formats.pickles import constructors
+from fastrnn.formats.pickles.inert import Enclosed, Global, Unreadable
 from fastrnn.formats.source import shown
 
 # Objects and memo slots a pickle may make: this many, and one for every 2 bytes of it; of one that

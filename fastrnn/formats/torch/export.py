@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import arrays, jsontext, torchgraph, torchzip
+from fastrnn.formats import arrays, jsontext
+from fastrnn.formats.archives.ziparchive import ZipArchive
 from fastrnn.formats.arrays import View
 from fastrnn.formats.inventory import Contents, Stored, Weights, naming
 from fastrnn.formats.said import Said
 from fastrnn.formats.source import Blob, Budget, shown
-from fastrnn.formats.ziparchive import ZipArchive
+from fastrnn.formats.torch import graph, saved
 
 # torch/_export/serde/schema.py, ScalarType
 _DTYPES = {
@@ -82,9 +83,9 @@ def contents(archive: ZipArchive, root: str, read_saved: ReadSaved) -> Contents:
     found = Contents("torch export", Weights(archive.source.budget))
     names = [name.removeprefix(root) for name in archive.records if name.startswith(root)]
     configs = [match for match in map(_CONFIG.fullmatch, names) if match]
-    saved = [match for match in map(_SAVED.fullmatch, names) if match]
-    models = {match["model"] for match in [*configs, *saved]}
-    payloads = _Payloads(archive, torchzip.byte_order(archive, root), read_saved)
+    files = [match for match in map(_SAVED.fullmatch, names) if match]
+    models = {match["model"] for match in [*configs, *files]}
+    payloads = _Payloads(archive, saved.byte_order(archive, root), read_saved)
     for match in configs:
         folder = f"{root}data/{match['kind']}/"
         prefix = f"{match['model']}." if len(models) > 1 else ""
@@ -92,7 +93,7 @@ def contents(archive: ZipArchive, root: str, read_saved: ReadSaved) -> Contents:
             with naming(name):
                 stored = payloads.stored(prefix + name, folder + payload["path_name"], payload)
             found.add(prefix + name, stored)
-    for match in saved:
+    for match in files:
         prefix = f"{match['model']}." if len(models) > 1 else ""
         found.add_all(read_saved(archive, root + match[0]), prefix)
     for name in names:
@@ -113,7 +114,7 @@ def _add_said(found: Contents, archive: ZipArchive, record: str, prefix: str) ->
     # A program is gone again when it is read: its memory is bounded as the file's tensors are.
     budget = Budget(archive.source.size)
     program = jsontext.parse(archive.read(record), budget, f"record {shown(record)}")
-    for name, said in torchgraph.said_of_stacks(program).items():
+    for name, said in graph.said_of_stacks(program).items():
         if isinstance(said, Said):
             found.weights.said[(prefix + name).rstrip(".")] = said
         else:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from fastrnn.formats.archives.ziparchive import ZipArchive
 from fastrnn.formats.said import NotSaid, Said
-from fastrnn.formats.torchmodules import is_torchs, of_another_class
-from fastrnn.formats.ziparchive import ZipArchive
+from fastrnn.formats.torch.modules import is_torchs, of_another_class
 
 # A module's code is some kilobytes long.
 MAX_CODE = 4 << 20

@@ -11,7 +11,7 @@ import struct
 
 from fastrnn.errors import FormatError
 from fastrnn.formats import guess
-from fastrnn.formats.members import Member
+from fastrnn.formats.archives.members import Member
 from fastrnn.formats.source import Source, shown
 
 _BLOCK = 512

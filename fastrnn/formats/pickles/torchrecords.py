@@ -7,7 +7,7 @@ from typing import Any
 
 from fastrnn.errors import FormatError
 from fastrnn.formats.arrays import ELEMENTS, MAX_DIMENSIONS, View
-from fastrnn.formats.inert import DType, Global, Quantized, Storage, Tensor, Unreadable
+from fastrnn.formats.pickles.inert import DType, Global, Quantized, Storage, Tensor, Unreadable
 from fastrnn.formats.source import shown
 
 Args = tuple[Any, ...]

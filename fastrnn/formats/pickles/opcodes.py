@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import constructors
-from fastrnn.formats.inert import Foreign
-from fastrnn.formats.interpreter import Interpreter
+from fastrnn.formats.pickles import constructors
+from fastrnn.formats.pickles.inert import Foreign
+from fastrnn.formats.pickles.interpreter import Interpreter
 from fastrnn.formats.source import shown
 
 # The opcodes that only protocols 0 and 1 use. torch.save has always used protocol 2.

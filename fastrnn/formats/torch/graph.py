@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastrnn.formats.said import NotSaid, Said
-from fastrnn.formats.torchmodules import is_torchs, of_another_class
+from fastrnn.formats.torch.modules import is_torchs, of_another_class
 
 _OP = re.compile(r"torch\.ops\.aten\.(lstm|gru|rnn_tanh|rnn_relu)(_cell)?\.\w+")
 _PARAMETER = re.compile(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fastrnn.formats.inert import Foreign
+from fastrnn.formats.pickles.inert import Foreign
 from fastrnn.formats.said import NotSaid, Said, holds_weights, said_by
 
 # Where classes of recurrent layers and cells are torch's own, quantized ones among them.

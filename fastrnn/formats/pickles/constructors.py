@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import torchrecords
 from fastrnn.formats.arrays import NUMPY_ELEMENTS
-from fastrnn.formats.inert import (
+from fastrnn.formats.pickles import torchrecords
+from fastrnn.formats.pickles.inert import (
     DType,
     Enclosed,
     Foreign,
@@ -20,8 +20,8 @@ from fastrnn.formats.inert import (
     NumpyDType,
     Unreadable,
 )
+from fastrnn.formats.pickles.torchrecords import Args
 from fastrnn.formats.source import Bytes, shown
-from fastrnn.formats.torchrecords import Args
 
 Constructor = tuple[int, Callable[[Args], object]]  # the fewest values it takes, what it makes
 

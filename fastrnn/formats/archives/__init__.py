@@ -1,0 +1,1 @@
+"""Files in files: zip and tar archives, gzip, and which file inside is the one meant."""

@@ -1,9 +1,15 @@
-from collections.abc import Callable
 from typing import final
 
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import Self
+
+from fastrnn._kernels.core import WEIGHTS as WEIGHTS
+from fastrnn._kernels.simd import ENGINES as ENGINES
+
+@final
+class Over:
+    def __call__(self) -> None: ...
 
 @final
 class Product:
@@ -24,4 +30,4 @@ class Product:
     ) -> npt.NDArray[np.float32]: ...
     def over(
         self, x: npt.NDArray[np.float32], out: npt.NDArray[np.float32]
-    ) -> Callable[[], None]: ...
+    ) -> Over: ...

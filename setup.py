@@ -4,6 +4,7 @@ Everything else is in pyproject.toml. The .pyx files are listed as they are, wit
 setuptools hands them to Cython at build time, and the source distribution carries them.
 """
 
+import sys
 from glob import glob
 
 import numpy
@@ -13,6 +14,7 @@ from setuptools import Extension, setup
 FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-g0"]
 FLAGS += ["-Werror=implicit-function-declaration"]  # or a misspelt name shows at import only
 ISAS = ["generic", "avx2", "avx512", "avx512vnni"]
+LINK = ["-Wl,-s"] if sys.platform == "linux" else []  # symbols that nobody asks for: a tenth of it
 HEADERS = sorted(glob("kernels/*.h"))
 
 
@@ -24,6 +26,7 @@ def extension(name: str, *sources: str) -> Extension:
         include_dirs=["kernels", numpy.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         extra_compile_args=FLAGS,
+        extra_link_args=LINK,
     )
 
 
@@ -33,6 +36,7 @@ setup(
         extension("stepper"),
         extension("pool", "slots.c"),
         extension("product"),
+        extension("codes"),
         extension("blas", "gates.c"),
         extension("simd", "simd_dispatch.c", "cpu.c", "team.c", *(f"simd_{isa}.c" for isa in ISAS)),
     ],

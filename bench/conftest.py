@@ -27,7 +27,7 @@ from replay import Replay, replayed_time
 from turns import ASKED, Contest, Turns, listed
 
 from fastrnn.layers.engines import available_isas, choose_isa
-from fastrnn.measure.limits import Limits, measure_limits
+from fastrnn.measure.limits import Limits, as_json, measure_limits
 from fastrnn.measure.peers import PEERS
 from fastrnn.measure.record import Record, new_record, record_name, write_record
 from fastrnn.measure.summary import summarise
@@ -102,10 +102,7 @@ def limits(record: Record, quick: bool) -> dict[str, Limits]:
     best = choose_isa(None)
     isas = [*(isa for isa in available_isas() if isa != best), best]
     measured = {isa: measure_limits(isa, quick) for isa in isas}
-    record["limits"] = {
-        isa: {"gflops": of.gflops, "bandwidth": [list(point) for point in of.bandwidth]}
-        for isa, of in measured.items()
-    }
+    record["limits"] = {isa: as_json(of) for isa, of in measured.items()}
     return measured
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -94,6 +94,7 @@ def load_model(
     fixed: Mapping[str, Any] | None = None,
     states: Mapping[str, str] | None = None,
     time_axis: int | Mapping[str, int] | None = None,
+    shapes: Mapping[str, Sequence[int | str | None]] | None = None,
     engine: str = "auto",
     isa: str | None = None,
     threads: int = 1,
@@ -113,6 +114,9 @@ def load_model(
     time_axis : int, or mapping of str to int, optional
         The axis that is time in the inputs, or in each by its name. None: found by running the
         graph.
+    shapes : mapping of str to sequence, optional
+        What the file leaves open of its inputs' shapes: per axis its length, a name, or None for
+        what the file has.
     engine, isa, threads
         How recurrent layers and products compute, as in `load`; types are the file's.
 
@@ -133,4 +137,4 @@ def load_model(
         )
     options: Options = {"engine": engine, "isa": isa, "threads": threads}
     decide("load_model", options)
-    return Model.from_file(path, dict(fixed or {}), options, states, time_axis)
+    return Model.from_file(path, dict(fixed or {}), options, states, time_axis, shapes)

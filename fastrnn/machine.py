@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastrnn.layers.engines import available_engines, available_isas, choose_isa
+from fastrnn.layers.options import WEIGHT_DTYPES
 from fastrnn.version import __version__
 
 
@@ -22,9 +23,9 @@ def info() -> dict[str, Any]:
     -------
     dict
         "version", "python", "numpy", "scipy", "platform", "cpu" (its name), "cores" (that this
-        process may use), "engines" (per dtype, the one that "auto" takes first), "isa" (of the
-        SIMD engine: "chosen" and "available"), "blas" (name, version, and "threads", which its
-        library's environment variable sets).
+        process may use), "engines" (per dtype, the one that "auto" takes first), "weight_dtypes"
+        (what the SIMD engine stores weights as), "isa" (of it: "chosen" and "available"),
+        "blas" (name, version, and "threads", which its library's environment variable sets).
     """
     import scipy
 
@@ -41,6 +42,7 @@ def info() -> dict[str, Any]:
         "engines": {
             dtype: list(available_engines(np.dtype(dtype))) for dtype in ("float32", "float64")
         },
+        "weight_dtypes": list(WEIGHT_DTYPES),
         "isa": {"chosen": choose_isa(None), "available": list(available_isas())},
         "blas": {
             "name": blas["name"],

@@ -5,6 +5,7 @@ From the top, each floor knowing only the ones below:
     stepper.pyx         the state of one batch of streams, and its step
     pool.pyx            the states of many streams that come and go; slots.c .h keeps them
     product.pyx         a linear layer on the SIMD engine's tiles
+    codes.pyx           weights as small integers; quantise.h does a row
     core.pyx            boundary: checks arrays, packs and runs a stack
     arrays.pxd claim.h  what these check: arrays; one user at a time
     signals.h .pxd      Python's signal handlers during a long run

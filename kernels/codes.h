@@ -42,12 +42,14 @@ INLINE vec_int vi_zero(void)
     return zero;
 }
 
-INLINE int32_t lane_sum(vec_int a)
+/* Of a row that is not all finite it is the sum of anything, and wraps round. */
+INLINE uint32_t lane_sum(vec_int a)
 {
-    int32_t lanes[VEC_WIDTH] __attribute__((aligned(ALIGNMENT))), sum = 0;
+    int32_t lanes[VEC_WIDTH] __attribute__((aligned(ALIGNMENT)));
+    uint32_t sum = 0;
     vi_store(lanes, a);
     for (size_t i = 0; i < VEC_WIDTH; i++)
-        sum += lanes[i];
+        sum += (uint32_t)lanes[i];
     return sum;
 }
 

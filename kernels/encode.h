@@ -33,7 +33,7 @@ INLINE uint32_t FORMAT(encode_finite)(const float *a, size_t depth, float scale,
             sum = vi_add(sum, FORMAT(offset)(code));
             FORMAT(put)(to + 2 * k, code);
         }
-        *codes = (row_code){scale, -FORMAT_OFFSET * lane_sum(sum)};
+        *codes = (row_code){scale, (int32_t)(0u - FORMAT_OFFSET * lane_sum(sum))};
     }
     return lane_most(most);
 }
@@ -43,16 +43,19 @@ static void FORMAT(encode_infinite)(const float *a, size_t depth, char *to, row_
     float signs[VEC_WIDTH] __attribute__((aligned(ALIGNMENT))), scale = infinite_scale(a, depth);
     const size_t chain = FORMAT_CHAIN * (WORD / FORMAT_ITEM);
     for (size_t k = 0; k < depth; codes++) {
-        size_t end = smaller(k + chain, depth);
+        size_t end = smaller(k + chain, depth), infinities = 0;
         vec_int sum = vi_set1(0);
         for (; k < end; k += VEC_WIDTH) {
-            for (size_t i = 0; i < VEC_WIDTH; i++)
+            for (size_t i = 0; i < VEC_WIDTH; i++) {
                 signs[i] = k + i < depth && isinf(a[k + i]) ? copysignf(1.0f, a[k + i]) : 0.0f;
+                infinities += signs[i] != 0.0f;
+            }
             vec_int code = vi_round(v_load(signs));
             sum = vi_add(sum, FORMAT(offset)(code));
             FORMAT(put)(to + 2 * k, code);
         }
-        *codes = (row_code){scale, -FORMAT_OFFSET * lane_sum(sum)};
+        /* a chain without it gives 0 */
+        *codes = (row_code){isnan(scale) || infinities ? scale : 0.0f, (int32_t)(0u - FORMAT_OFFSET * lane_sum(sum))};
     }
 }
 

@@ -66,7 +66,8 @@ cdef extern from "engine.h":
         const float *bias
     ctypedef struct fr_product:
         size_t (*scratch_bytes)(const fr_product *, size_t) noexcept nogil
-        void (*run)(const fr_product *, const float *, size_t, size_t, float *, void *) noexcept nogil
+        void (*run)(
+            const fr_product *, const float *, size_t, size_t, float *, void *) noexcept nogil
         void (*destroy)(fr_product *) noexcept nogil
         size_t packed_bytes
     ctypedef struct fr_engine:

@@ -4,7 +4,7 @@
 #define FORMAT_ITEM 2
 #define FORMAT_FLIP 0
 #define FORMAT_SWAP 0
-#define FORMAT_OFFSET 0
+#define FORMAT_OFFSET 0u
 #define FORMAT_HEADER 2
 #define FORMAT_CHAIN 64         /* 128 k's: a sum of weights of at most 4095 is below 2^31 */
 #define FORMAT_ROWS INT16_ROWS

@@ -11,7 +11,7 @@
 #define FORMAT_ITEM 1
 #define FORMAT_FLIP INT8_FLIP
 #define FORMAT_SWAP INT8_SWAP
-#define FORMAT_OFFSET 128       /* what flipping its highest bit adds to a byte */
+#define FORMAT_OFFSET 128u      /* what flipping its highest bit adds to a byte */
 #define FORMAT_HEADER 2
 #define FORMAT_CHAIN 1024       /* 4096 k's: a sum is below 2^31 */
 #define FORMAT_ROWS INT8_ROWS

@@ -16,6 +16,9 @@ INLINE sum_int8 madd_int8(sum_int8 sum, weight_int8 w, input_int8 a)
     return (sum_int8){vi_madd_bytes(sum.low, w, a.low), vi_madd_bytes(sum.high, w, a.high)};
 }
 
+/* To the compiler, another weight: for probe.h. */
+INLINE void other_int8(weight_int8 *w) { KEEP_ORDER(*w); }
+
 INLINE vec_int total_int8(sum_int8 sum) { return vi_add_256(sum.low, sum.high); }
 INLINE void put_int8(char *to, vec_int a) { vi_store_bytes(to, a); }
 INLINE vec_int offset_int8(vec_int a) { return a; }

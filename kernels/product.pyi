@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import final
 
 import numpy as np
@@ -21,3 +22,6 @@ class Product:
     def run(
         self, x: npt.NDArray[np.float32], out: npt.NDArray[np.float32] | None = None
     ) -> npt.NDArray[np.float32]: ...
+    def over(
+        self, x: npt.NDArray[np.float32], out: npt.NDArray[np.float32]
+    ) -> Callable[[], None]: ...

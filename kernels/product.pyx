@@ -121,42 +121,91 @@ cdef class Product:
             For an array that does not fit.
         """
         cdef size_t rows, stride
-        cdef const float *from_
-        cdef float *to
         cdef void *scratch
-        cdef fr_fpmode caller
+        stride = self.checked(x)
+        shape = (x.shape[0], self.outputs)
+        if out is None:
+            out = np.empty(shape, np.float32)
+        else:
+            self.check_out(x, out, shape)
+        rows = x.shape[0]
+        if rows == 0:
+            return out
+        scratch = fr_aligned_alloc(self.product.scratch_bytes(self.product, rows))
+        if scratch == NULL:
+            raise MemoryError(f"Product: no memory for {rows} rows")
+        compute(self.product, <const float *> np.PyArray_DATA(x), stride, rows,
+                <float *> np.PyArray_DATA(out), scratch)
+        free(scratch)
+        return out
+
+    def over(self, x, out):
+        """A function without arguments that computes `out` from x, arrays as `run` takes them that
+        stay where they are: it checks and allocates nothing. One thread at a time may call it.
+        """
+        cdef Over over = Over.__new__(Over)
+        cdef size_t rows
+        over.stride = self.checked(x)
+        self.check_out(x, out, (x.shape[0], self.outputs))
+        rows = x.shape[0]
+        over.owner, over.x, over.out = self, x, out
+        over.product, over.rows = self.product, rows
+        over.from_, over.to = <const float *> np.PyArray_DATA(x), <float *> np.PyArray_DATA(out)
+        over.scratch = fr_aligned_alloc(
+            self.product.scratch_bytes(self.product, rows if rows else 1))
+        if over.scratch == NULL:
+            raise MemoryError(f"Product: no memory for {rows} rows")
+        return over
+
+    cdef size_t checked(self, object x) except? 0:
+        """How many floats apart the rows of x are; ValueError if it does not fit."""
         if (not isinstance(x, np.ndarray) or x.ndim != 2 or x.shape[1] != self.inputs
                 or x.dtype != np.float32):
             raise ValueError(f"Product: x is {described(x)}, expected float32 (M, {self.inputs})")
         if not x.flags.aligned or x.size and (
                 (self.inputs > 1 and x.strides[1] != sizeof(float))
                 or (x.shape[0] > 1 and (x.strides[0] < 0 or x.strides[0] % sizeof(float)))):
-            raise ValueError(f"Product: x has strides {x.strides}, expected rows of adjacent floats")
-        shape = (x.shape[0], self.outputs)
-        if out is None:
-            out = np.empty(shape, np.float32)
-        elif (not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != np.float32
+            raise ValueError(
+                f"Product: x has strides {x.strides}, expected rows of adjacent floats")
+        return x.strides[0] // sizeof(float) if x.shape[0] > 1 else 0
+
+    cdef object check_out(self, object x, object out, tuple shape):
+        if (not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != np.float32
                 or not out.flags.carray):
             raise ValueError(f"Product: out is {described(out)}, expected a writeable "
                              f"C-contiguous float32 array {shape}")
-        elif np.may_share_memory(x, out):
+        if np.may_share_memory(x, out):
             raise ValueError("Product: out overlaps x")
-        rows = x.shape[0]
-        if rows == 0:
-            return out
-        stride = x.strides[0] // sizeof(float) if rows > 1 else 0
-        from_ = <const float *> np.PyArray_DATA(x)
-        to = <float *> np.PyArray_DATA(out)
-        with nogil:
-            scratch = fr_aligned_alloc(self.product.scratch_bytes(self.product, rows))
-            if scratch != NULL:
-                caller = fr_fpmode_enter()
-                self.product.run(self.product, from_, stride, rows, to, scratch)
-                fr_fpmode_leave(caller)
-                free(scratch)
-        if scratch == NULL:
-            raise MemoryError(f"Product: no memory for {rows} rows")
-        return out
+
+
+@cython.final
+cdef class Over:
+    """A product of arrays that stay where they are; made by `Product.over`."""
+
+    cdef object owner, x, out       # kept alive
+    cdef fr_product *product
+    cdef const float *from_
+    cdef float *to
+    cdef void *scratch
+    cdef size_t stride, rows
+
+    def __dealloc__(self):
+        free(self.scratch)
+
+    def __call__(self):
+        """Compute."""
+        if self.rows:
+            compute(self.product, self.from_, self.stride, self.rows, self.to, self.scratch)
+
+
+cdef void compute(fr_product *product, const float *from_, size_t stride, size_t rows, float *to,
+                  void *scratch) noexcept:
+    """The product, without the GIL and without denormals."""
+    cdef fr_fpmode caller
+    with nogil:
+        caller = fr_fpmode_enter()
+        product.run(product, from_, stride, rows, to, scratch)
+        fr_fpmode_leave(caller)
 
 
 cdef str described(array):

@@ -41,6 +41,7 @@ void fr_simd_activation(fr_isa isa, int tanh, const float *x, float *y, size_t n
 /* What one core can do at most, for benches: loops to be timed. */
 typedef struct {
     double (*multiply_adds)(size_t rounds);     /* from registers; returns the number of flops */
+    double (*multiply_adds_int8)(size_t rounds);    /* the same with int8 weights: multiplications and additions */
     /* Reads n floats, `repeats` times, as one stream or four side by side (streams = 1 or 4).
      * p is aligned to 64 bytes, n a multiple of PROBE_FLOATS. */
     void (*read)(const float *p, size_t n, int streams, size_t repeats);

@@ -17,6 +17,7 @@ cdef extern from "simd.h":
     const fr_engine *fr_simd_engine(fr_isa)
     ctypedef struct fr_probe:
         double (*multiply_adds)(size_t) noexcept nogil
+        double (*multiply_adds_int8)(size_t) noexcept nogil
         void (*read)(const float *, size_t, int, size_t) noexcept nogil
     size_t PROBE_FLOATS
     const fr_probe *fr_simd_probe(fr_isa)
@@ -40,13 +41,19 @@ cdef const fr_probe *probe_of(str isa) except NULL:
     return fr_simd_probe(<fr_isa> <int> ISAS.index(isa))
 
 
-def multiply_adds(str isa, size_t rounds):
-    """Multiply and add in registers, `rounds` times; return the number of flops."""
+def multiply_adds(str isa, size_t rounds, str weights="float32"):
+    """Multiply and add in registers, `rounds` times; return the number of operations.
+
+    Of floats, or of weights of "int8" with what rows are encoded as.
+    """
     cdef const fr_probe *probe = probe_of(isa)
-    cdef double flops
+    cdef double operations
+    cdef bint integers = weights == "int8"
+    if not integers and weights != "float32":
+        raise ValueError(f"weights={weights!r}, expected 'float32' or 'int8'")
     with nogil:
-        flops = probe.multiply_adds(rounds)
-    return flops
+        operations = (probe.multiply_adds_int8 if integers else probe.multiply_adds)(rounds)
+    return operations
 
 
 def read_memory(str isa, const float[::1] memory, int streams=1, size_t repeats=1):

@@ -90,11 +90,11 @@ INLINE vec_int vi_high_bytes(vec_int a)
     return ((vec_int)((vec_bits)a << 16) >> 24 & 0xffff) | (vec_int)((vec_bits)(a >> 24) << 16);
 }
 
-/* sum + the products of each lane's low halves and of its high halves, signed; exact: nothing comes near 2^31 */
+/* sum + the products of each lane's low halves and of its high halves, signed; wraps round */
 INLINE vec_int vi_madd(vec_int sum, vec_int a, vec_int b)
 {
     vec_int a_low = (vec_int)((vec_bits)a << 16) >> 16, b_low = (vec_int)((vec_bits)b << 16) >> 16;
-    return sum + (a_low * b_low + (a >> 16) * (b >> 16));
+    return vi_add(sum, vi_add(a_low * b_low, (a >> 16) * (b >> 16)));
 }
 INLINE vec vi_float(vec_int a) { return __builtin_convertvector(a, vec); }
 

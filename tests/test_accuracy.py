@@ -1,4 +1,5 @@
-"""The promise on accuracy: over 1,000 steps, at most 1.5 times torch's own float32 error.
+"""The promises on accuracy: over 1,000 steps, at most 1.5 times torch's own float32 error; with
+weights of int8 at most half of that of torch's dynamic int8, of int16 a tenth.
 
 Both are measured against the float64 reference, by maximum and by root mean square over every h of
 every step. The maximum of one row is one step's luck (torch's own varies by half from row to row),
@@ -8,6 +9,8 @@ and twice as large, and those of real models.
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import reference
@@ -15,11 +18,14 @@ from conftest import ENGINES
 from test_real_models import data_file
 
 import fastrnn
+from fastrnn.layers.engines import available_isas
 from fastrnn.layers.statedict import find_stack
 from fastrnn.layers.weights import StackConfig
 
 STEPS, BATCH = 1000, 16
 FACTOR = 1.5
+COMPACT = {"int8": 0.5, "int16": 0.1}  # times the rms error of torch's dynamic int8
+COMPACT_STEPS, COMPACT_ROWS = 400, 4
 FLOAT32 = [param for param in ENGINES if "float32" in param.values]
 RANDOM = [
     ("LSTM", 64, 128, 1.0),
@@ -87,3 +93,75 @@ def test_uzmorph_bigru(torch, rng, record_property, how, dtype):
     x = letters[rng.integers(len(letters), size=(STEPS, BATCH))]
     found = find_stack(weights, "gru")
     check(record_property, *compare(torch, found.config, found.parameters, x, how))
+
+
+def torch_int8(torch, config, weights, x):
+    """What torch's dynamic int8 gives for each row of x alone: its scale is of the whole batch."""
+    module = torch.nn.Sequential(
+        getattr(torch.nn, config.cell)(
+            config.input_size,
+            config.hidden_size,
+            config.num_layers,
+            bidirectional=config.bidirectional,
+        )
+    )
+    module[0].load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in weights.items()})
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of its deprecation
+        quantized = torch.ao.quantization.quantize_dynamic(
+            module, {type(module[0])}, dtype=torch.qint8
+        )[0]
+        rows = [quantized(torch.from_numpy(x[:, row : row + 1]))[0] for row in range(x.shape[1])]
+        return torch.cat(rows, 1).numpy()
+
+
+def compact_ratios(torch, config, weights, x):
+    """Our rms errors over that of torch's dynamic int8, by weight_dtype, the worst of every ISA."""
+    layer = {"LSTM": fastrnn.LSTM, "GRU": fastrnn.GRU}[config.cell]
+    truth, *_ = reference.run(config, weights, x)
+    _, theirs = errors(torch_int8(torch, config, weights, x), truth)
+    return {
+        weight_dtype: max(
+            errors(layer.from_state_dict(weights, isa=isa, weight_dtype=weight_dtype)(x)[0], truth)[
+                1
+            ]
+            for isa in available_isas()
+        )
+        / theirs
+        for weight_dtype in COMPACT
+    }
+
+
+def check_compact(record_property, ratios):
+    record_property("ratios_to_torch_int8", ratios)
+    assert all(ratio <= COMPACT[name] for name, ratio in ratios.items()), ratios
+
+
+@pytest.mark.parametrize(
+    ("cell", "input_size", "hidden_size", "scale"), [case for case in RANDOM if case[0] != "RNN"]
+)
+def test_compact_random_weights(torch, rng, record_property, cell, input_size, hidden_size, scale):
+    config = StackConfig(cell, input_size, hidden_size)
+    weights = reference.random_weights(config, rng, scale=scale / np.sqrt(hidden_size))
+    x = rng.standard_normal((COMPACT_STEPS, COMPACT_ROWS, input_size)).astype(np.float32)
+    check_compact(record_property, compact_ratios(torch, config, weights, x))
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix"),
+    [("silero_vad_16k.safetensors", "lstm_cell"), ("silero_vad.jit", "_model_8k.decoder.rnn")],
+)
+def test_compact_silero_vad(torch, rng, record_property, name, prefix):
+    found = find_stack(fastrnn.read(data_file("silero-vad", name)), prefix)
+    x = rng.standard_normal((COMPACT_STEPS, COMPACT_ROWS, 128))
+    x = np.maximum(x, 0).astype(np.float32)  # after a ReLU
+    parameters = {k: np.asarray(v) for k, v in found.parameters.items()}
+    check_compact(record_property, compact_ratios(torch, found.config, parameters, x))
+
+
+def test_compact_uzmorph_bigru(torch, rng, record_property):
+    weights = fastrnn.read(data_file("uzmorph-bigru", "morph_bigru.pth"))
+    letters = weights["char_embeddings.weight"]
+    x = letters[rng.integers(len(letters), size=(COMPACT_STEPS, COMPACT_ROWS))]
+    found = find_stack(weights, "gru")
+    check_compact(record_property, compact_ratios(torch, found.config, found.parameters, x))

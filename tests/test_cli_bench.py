@@ -140,7 +140,7 @@ def test_the_files_own_weights_are_measured(tmp_path, capsys, monkeypatch):
 
 def test_limits_alone(capsys, monkeypatch):
     monkeypatch.setattr("fastrnn.measure.limits.measure_limits", lambda isa, quick: LIMITS)
-    want = {"gflops": 100.0, "bandwidth": [[8192, 200.0], [1 << 20, 100.0]]}
+    want = {"gflops": 100.0, "int8_gops": None, "bandwidth": [[8192, 200.0], [1 << 20, 100.0]]}
     assert as_json(capsys, "--limits") == {"limits": dict.fromkeys(available_isas(), want)}
     assert main(["bench", "--limits"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]

@@ -209,3 +209,27 @@ def test_a_part_of_a_stack_that_could_not_be_read_is_not_left_out(tmp_path, caps
         in err
     )
     assert not dst.exists()
+
+
+@pytest.mark.parametrize("weight_dtype", ["int8", "int16"])
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+def test_stacks_are_made_small(weight_dtype, suffix, tmp_path, capsys):
+    config = StackConfig("LSTM", 40, 64, num_layers=2)
+    weights = stack_weights("net.lstm", config, "float32")
+    head = np.ones((3, 64), np.float32)
+    src, dst = tmp_path / "model.npz", tmp_path / f"small{suffix}"
+    write(src, weights | {"head.weight": head})
+    assert main(["convert", str(src), str(dst), "--weight-dtype", weight_dtype]) == 0
+    share = np.dtype(weight_dtype).itemsize / 4
+    assert dst.stat().st_size < (share + 0.08) * src.stat().st_size
+    read = fastrnn.read(dst)
+    np.testing.assert_array_equal(read["head.weight"], head)
+    assert read["net.lstm.weight_hh_l1"].dtype == weight_dtype
+    assert read["net.lstm.weight_hh_l1_scale"].shape == (256,)
+    layer = fastrnn.load(dst)
+    assert layer.weight_dtype == weight_dtype
+    assert layer.fingerprint == fastrnn.load(src, weight_dtype=weight_dtype).fingerprint
+    assert main(["convert", str(src), str(dst), "--weight-dtype", "int8", "--prefix", "head"]) == 2
+    assert main(["convert", str(src), str(tmp_path / "h.npz"), "--weight-dtype", "int8",
+                 "--prefix", "head"]) == 1  # fmt: skip
+    assert "no recurrent stack" in capsys.readouterr().err

@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from serving import ServerProcess, make_layer
 from fastrnn.cli import main
 from fastrnn.formats import write
 from fastrnn.layers.weights import StackConfig
+from fastrnn.loading import load_model
 
 SIZES = {
     "lstm": StackConfig("LSTM", 3, 4),
@@ -198,3 +201,40 @@ def test_options_may_stand_between_file_and_prefix(arguments, capsys):
 def test_more_than_file_and_prefix_is_refused(capsys):
     assert main(["serve", "file", "prefix", "--port=0", "more"]) == 2
     assert "unrecognized arguments: more" in capsys.readouterr().err
+
+
+def test_a_whole_model(rng):
+    data = Path(str(find_spec("silero_vad").origin)).parent / "data"
+    arguments = ["--fix", "sr=16000", "--shape", "input=?,576"]
+    stream = load_model(data / "silero_vad.onnx", fixed={"sr": 16000}).stream()
+    x = rng.standard_normal((5, 576)).astype(np.float32) * 0.1
+    with (
+        ServerProcess(data / "silero_vad.onnx", *arguments) as server,
+        server.connect() as websocket,
+    ):
+        hello = websocket.recv()
+        for said in ('"input_shape": "576"', '"output_shape": "1"', stream_fingerprint(data)):
+            assert said in hello
+        websocket.send(x.tobytes())
+        y = np.frombuffer(websocket.recv(), np.float32)
+    np.testing.assert_array_equal(y, [stream.step(frame)[0] for frame in x])
+
+
+def stream_fingerprint(data):
+    return load_model(data / "silero_vad.onnx", fixed={"sr": 16000}).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--fix", "sr=16000"], "say them with load_model's shapes="),
+        (["--fix", "sr=16000", "--shape", "input=1,?,3"], "in the file (None, None)"),
+        (["--fix", "sr=16000", "--initial-state", "h0"], "--initial-state is for weights"),
+        (["--shape", "input=?,576"], "input 'sr' is (), without an axis for the batch"),
+        (["--fix", "sr=16000", "--shape", "input=?,0"], "expected NAME=N,N,..."),
+    ],
+)
+def test_whole_models_that_cannot_be_served_say_why(capsys, arguments, message):
+    data = Path(str(find_spec("silero_vad").origin)).parent / "data"
+    assert main(["serve", str(data / "silero_vad.onnx"), *arguments]) == 2
+    assert message in capsys.readouterr().err

@@ -191,3 +191,41 @@ def test_a_file_without_stacks_is_1(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(f"fastrnn: error: {path}: no recurrent stack")
+
+
+def test_what_compact_weights_change_is_reported(model, tmp_path, capsys):
+    pytest.importorskip("torch")
+    config = StackConfig("GRU", 3, 17)
+    path = tmp_path / "net.npz"
+    head = {"head.weight": np.random.default_rng(0).standard_normal((5, 17)).astype(np.float32)}
+    write(path, stack_weights("gru", config, "float32") | head)
+    np.save(tmp_path / "x.npy", np.random.default_rng(1).standard_normal((40, 2, 3)))
+    report = verify_json(capsys, path, "--weight-dtype", "int8", "--input", tmp_path / "x.npy")
+    floats, ours, theirs = report["stacks"][0]["compact"]
+    assert [floats["way"], ours["way"], theirs["way"]] == ["float32", "int8", "torch int8"]
+    assert 0 < floats["rms"] < 1e-5 < ours["rms"] < theirs["rms"]
+    assert floats["decisions"] == {"head.weight": 0}
+    assert 0 <= ours["decisions"]["head.weight"] < 0.2
+    assert main(["verify", str(path), "--weight-dtype", "int16"]) == 0
+    out = capsys.readouterr().out
+    assert "h against float64:" in out
+    assert "decisions of head.weight (largest of 5) that change: float32 0.00%, int16" in out
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "message"),
+    [
+        (["--input", "x.npy"], 2, "--input is for the report of --weight-dtype"),
+        (
+            ["--weight-dtype", "int8", "--input", "x.npy"],
+            1,
+            "float32 of shape (4, 2), expected real numbers (T, 5)",
+        ),
+        (["--weight-dtype", "int4"], 2, "invalid choice: 'int4'"),
+    ],
+)
+def test_an_input_that_does_not_fit(argv, code, message, no_torch, model, tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.zeros((4, 2), np.float32))
+    argv = [str(tmp_path / "x.npy") if part == "x.npy" else part for part in argv]
+    assert main(["verify", str(model), "--prefix", "lstm", *argv]) == code
+    assert message in capsys.readouterr().err

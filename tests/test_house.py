@@ -57,6 +57,15 @@ def test_imports_go_down(path):
         assert other == own or FLOOR[other] > FLOOR[own], f"{own} imports {name}"
 
 
+def test_every_folder_is_installed():
+    pyproject = PACKAGE.parent / "pyproject.toml"
+    if not pyproject.exists():
+        pytest.skip("not a source tree")
+    folders = [path.parent.relative_to(PACKAGE.parent) for path in PACKAGE.rglob("__init__.py")]
+    for folder in folders:
+        assert f'"{".".join(folder.parts)}",' in pyproject.read_text(), f"{folder} is left out"
+
+
 def test_every_room_has_a_floor():
     rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES}
     assert rooms <= set(FLOOR)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +14,7 @@ from fastrnn.measure.cases import Case
 from fastrnn.measure.limits import Limits, measure_limits
 
 FLAT = Limits(gflops=100.0, bandwidth=((1024, 200.0), (1 << 20, 50.0)))
-WIDTH = {"generic": 4, "avx2": 8, "avx512": 16}
+WIDTH = {"generic": 4, "avx2": 8, "avx512": 16, "avx512vnni": 16}
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +25,19 @@ def measured():
 def test_probe_counts_its_flops():
     for isa in available_isas():
         assert simd.multiply_adds(isa, 1000) == 2 * 12 * WIDTH[isa] * 1000
+        assert simd.multiply_adds(isa, 1000, "int8") == 2 * 8 * 4 * WIDTH[isa] * 1000
+    with pytest.raises(ValueError, match="weights='int4', expected 'float32' or 'int8'"):
+        simd.multiply_adds("generic", 1, "int4")
+
+
+def test_the_limit_knows_the_weights():
+    case = Case("LSTM", 128, 128)
+    integers = replace(FLAT, int8_gops=400.0)
+    read, multiply = integers.us_per_step(case, "int8"), integers.us_per_step(case)
+    assert read < multiply / 3
+    many = replace(case, batch=1000)
+    assert integers.us_per_step(many, "int8") == pytest.approx(integers.us_per_step(many) / 4)
+    assert FLAT.us_per_step(many, "int16") == FLAT.us_per_step(many)
 
 
 def test_measured_limits_are_sane(measured):

@@ -225,7 +225,7 @@ def test_pieces_are_the_whole(data, tmp_path_factory):
         some = [row for row in order if at[row] < frames]
         some = some[: draw(st.integers(1, len(some)))]
         count = draw(st.integers(1, max(1, frames - max(at[row] for row in some))))
-        part = np.stack([x[row, :, at[row] : at[row] + count] for row in some])
+        part = np.stack([x[row, :, at[row] : at[row] + count].T for row in some])
         for row, y in zip(some, pool.run([ids[row] for row in some], part), strict=True):
             came[row].append(y)
         at[some] += count
@@ -234,7 +234,7 @@ def test_pieces_are_the_whole(data, tmp_path_factory):
         pool.close(ids[moved])
         ids[moved] = pool.load(saved)
     for row, y in zip(range(rows), pool.finish(ids), strict=True):
-        assert np.array_equal(np.concatenate([*came[row], y], -1), whole[row])
+        assert np.array_equal(np.concatenate([*came[row], y]).T, whole[row])
 
 
 def load(tmp_path, *layers, shape=("batch", CHANNELS, "frames"), **more) -> fastrnn.Model:
@@ -298,6 +298,11 @@ def test_one_frame_at_a_time(tmp_path):
     assert stream.finish().shape == (4, 3, 0)
 
 
+def test_what_is_printed(tmp_path):
+    assert "along time: axis 2 of x; frames late: v1 2" in repr(load(tmp_path, looking_ahead))
+    assert "no streams: " in repr(load(tmp_path, backwards))
+
+
 def test_frames_that_come_late_are_no_step(tmp_path):
     made = load(tmp_path, looking_ahead)
     with pytest.raises(ValueError, match=r"not one frame out at once \(delay 2\)"):
@@ -352,15 +357,15 @@ def test_what_does_not_fit_changes_nothing(tmp_path, arguments, error, message):
     stream, pool = made.stream(), made.pool(1)
     id = pool.open()
     x = noise(3, 9)
-    first = [stream.run(x[:, :4]), pool.run([id], x[None, :, :4])[0]]
+    first = [stream.run(x[:, :4]), pool.run([id], x.T[None, :4])[0].T]
     with pytest.raises(error, match=message):
         stream.run(*arguments)
     with pytest.raises((ValueError, TypeError)):
-        pool.run([id], *(array[None] for array in arguments))
+        pool.run([id], *(array.T[None] for array in arguments))
     whole = made(x[None])[0]
     for y, rest in zip(first, (stream, None), strict=True):
         if rest is None:
-            ends = [pool.run([id], x[None, :, 4:])[0], pool.finish([id])[0]]
+            ends = [pool.run([id], x.T[None, 4:])[0].T, pool.finish([id])[0].T]
         else:
             ends = [stream.run(x[:, 4:]), stream.finish()]
         assert np.array_equal(np.concatenate([y, *ends], 1), whole)
@@ -370,30 +375,45 @@ def test_a_pool_of_streams_at_different_frames(tmp_path):
     made = load(tmp_path, looking_ahead, gru)
     pool = made.pool(3)
     a, b, c = (pool.open() for _ in range(3))
-    x = noise(3, 3, 12)
-    whole = made(x)
-    assert pool.run([a], x[:1, :, :5])[0].shape == (3, 3)
-    ya, yb = pool.run([a, b], x[[0, 1], :, 5:7][:, :, [0, 1]])
-    assert (ya.shape, yb.shape) == ((3, 2), (3, 0))
+    x = noise(3, 12, 3)
+    whole = made(x.swapaxes(1, 2)).swapaxes(1, 2)
+    assert pool.run([a], x[:1, :5])[0].shape == (3, 3)
+    ya, yb = pool.run([a, b], x[:2, 5:7])
+    assert (ya.shape, yb.shape) == ((2, 3), (0, 3))
     with pytest.raises(ValueError, match="twice"):
         pool.run([a, a], x[:2])
     with pytest.raises(LookupError):
         pool.run([99], x[:1])
     (rest,) = pool.finish([a])
-    assert rest.shape == (3, 2)
+    assert rest.shape == (2, 3)
     with pytest.raises(RuntimeError, match="finished"):
         pool.run([c, a], x[:2])
-    y = np.concatenate([pool.run([c], x[2:])[0], pool.finish([c])[0]], 1)
+    y = np.concatenate([pool.run([c], x[2:])[0], pool.finish([c])[0]])
     assert np.array_equal(y, whole[2])
     pool.reset([a])
-    assert np.array_equal(pool.run([a], x[:1])[0], whole[0, :, :10])
+    assert np.array_equal(pool.run([a], x[:1])[0], whole[0, :10])
     assert pool.run([], x[:0]) == []
+    with pytest.raises(ValueError, match="one frame for each at once"):
+        pool.input_shape  # noqa: B018
+
+
+def test_pools_begin_where_a_stream_was(tmp_path):
+    made = load(tmp_path, looking_back, gru)
+    x = noise(3, 9)
+    stream = made.stream()
+    stream.run(x[:, :4])
+    pool = made.pool(2, initial_state=stream.state)
+    id = pool.open()
+    assert (pool.input_shape, pool.output_shape, pool.dtype) == ((3,), (3,), np.float32)
+    for _ in range(2):
+        assert np.array_equal(pool.run([id], x.T[None, 4:])[0].T, made(x[None])[0, :, 4:])
+        pool.reset([id])
 
 
 def test_a_damaged_state_is_refused(tmp_path):
     pool = load(tmp_path, looking_ahead, gru).pool(2)
     id = pool.open()
-    pool.run([id], noise(1, 3, 5))
+    pool.run([id], noise(1, 5, 3))
     data = pool.save(id)
     with pytest.raises(fastrnn.StateError, match="damaged"):
         pool.load(data[:-1])

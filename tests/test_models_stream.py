@@ -183,6 +183,41 @@ def test_stream(model):
     assert np.array_equal(other.state, x)
 
 
+def test_states_that_become_each_other(tmp_path):
+    """The last two frames, as a convolution keeps its context: one state is the next of the other."""
+    shape = ("batch", 2)
+    names = ("x", "old", "new"), ("y", "old_out", "new_out")
+    made = helper.make_graph(
+        [
+            helper.make_node("Sub", ["x", "old"], ["y"]),
+            helper.make_node("Identity", ["new"], ["old_out"]),
+            helper.make_node("Identity", ["x"], ["new_out"]),
+        ],
+        "delay",
+        *(
+            [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in side]
+            for side in names
+        ),
+    )
+    path = tmp_path / "delay.onnx"
+    opset = [helper.make_opsetid("", 17)]
+    path.write_bytes(helper.make_model(made, opset_imports=opset).SerializeToString())
+    model = fastrnn.load_model(path)
+    assert model.states == {"old": "old_out", "new": "new_out"}
+    x = np.random.default_rng(0).standard_normal((9, 3, 2)).astype(np.float32)
+    before = np.concatenate([np.zeros((2, 3, 2), np.float32), x])
+    stream, pool = model.stream(3), model.pool(3)
+    ids = [pool.open() for _ in range(3)]
+    for t in range(9):
+        assert np.array_equal(stream.step(x[t]), x[t] - before[t])
+        assert np.array_equal(pool.step(ids, x[t]), x[t] - before[t])
+    again = model.pool(3)
+    ids = [again.open() for _ in range(3)]
+    y = again.run(ids, x.swapaxes(0, 1))
+    assert np.array_equal(y, (x - before[:9]).swapaxes(0, 1))
+    assert again.run(ids, np.empty((3, 0, 2), np.float32)).shape == (3, 0, 2)
+
+
 def test_results_and_states_are_copies(model):
     stream = model.stream()
     x = np.ones(3, np.float32)

@@ -148,3 +148,32 @@ def test_out_that_overlaps_x():
     memory = random(2, 37)
     with pytest.raises(ValueError, match="out overlaps x"):
         make("generic").run(memory[:, :19], memory)
+
+
+@EVERY_ISA
+def test_over_arrays_that_stay(isa):
+    product, x, out = make(isa), random(5, 19), np.empty((5, 37), np.float32)
+    compute = product.over(x, out)
+    for seed in range(3):
+        x[...] = random(5, 19, seed=seed)
+        assert compute() is None
+        np.testing.assert_array_equal(out, product.run(x))
+    del product, x  # which it keeps
+    out.fill(0)
+    compute()
+    assert out.any()
+
+
+@pytest.mark.parametrize(
+    ("x", "out"),
+    [
+        (random(5, 18), np.empty((5, 37), np.float32)),
+        (random(19, 5).T, np.empty((5, 37), np.float32)),
+        (random(5, 19), np.empty((4, 37), np.float32)),
+        (random(5, 19), np.empty((5, 37))),
+        (random(5, 19), None),
+    ],
+)
+def test_arrays_that_do_not_fit_are_not_run_over(x, out):
+    with pytest.raises(ValueError, match=r"^Product: "):
+        make("generic").over(x, out)

@@ -13,9 +13,23 @@ import pytest
 from conftest import ENGINES
 
 import fastrnn
+from fastrnn.layers.engines import available_isas
 from fastrnn.measure import models
 
 H_TOLERANCE = 2e-5
+COMPACT = {"int8": 0.1, "int16": 5e-3}  # h, of weights stored so; decisions are the same
+WAYS = [
+    *ENGINES,
+    *(
+        pytest.param({"isa": isa, "weight_dtype": name}, "float32", id=f"{isa}-{name}")
+        for isa in available_isas()
+        for name in COMPACT
+    ),
+]
+
+
+def tolerance(how):
+    return COMPACT.get(how.get("weight_dtype"), H_TOLERANCE)
 
 
 def data_file(package, name):
@@ -78,7 +92,7 @@ def test_silero_vad_has_two_stacks_and_load_asks_which():
         fastrnn.load(data_file("silero-vad", "silero_vad.jit"))
 
 
-@pytest.mark.parametrize(("how", "dtype"), ENGINES)
+@pytest.mark.parametrize(("how", "dtype"), WAYS)
 def test_uzmorph_bigru(torch, how, dtype):
     """Tags of Uzbek words, a stacked bidirectional GRU: numbers, and the tag of every letter."""
     path = data_file("uzmorph-bigru", "morph_bigru.pth")
@@ -96,7 +110,7 @@ def test_uzmorph_bigru(torch, how, dtype):
         with torch.no_grad():
             expected = twin(torch.from_numpy(x))[0].numpy()
         y, _ = gru(x)
-        np.testing.assert_allclose(y, expected, rtol=0, atol=H_TOLERANCE)
+        np.testing.assert_allclose(y, expected, rtol=0, atol=tolerance(how))
 
         def tags(hidden):
             return (hidden @ weights["hidden2tag.weight"].T + weights["hidden2tag.bias"]).argmax(-1)
@@ -104,7 +118,7 @@ def test_uzmorph_bigru(torch, how, dtype):
         np.testing.assert_array_equal(tags(y), tags(expected))
 
 
-@pytest.mark.parametrize(("how", "dtype"), ENGINES)
+@pytest.mark.parametrize(("how", "dtype"), WAYS)
 def test_g2pm(torch, how, dtype):
     """Readings of Chinese characters, a bidirectional LSTM over ragged sentences."""
     with data_file("g2pM", "np_ckpt.pkl").open("rb") as file:
@@ -128,7 +142,7 @@ def test_g2pm(torch, how, dtype):
         )
         expected = rnn.pad_packed_sequence(twin(packed)[0], True)[0].numpy()
     y, _ = lstm(x, lengths=lengths)
-    np.testing.assert_allclose(y, expected, rtol=0, atol=H_TOLERANCE)
+    np.testing.assert_allclose(y, expected, rtol=0, atol=tolerance(how))
 
     def readings(hidden):
         first = hidden @ weights["logit_layer.0.weight"].T + weights["logit_layer.0.bias"]
@@ -136,3 +150,60 @@ def test_g2pm(torch, how, dtype):
         return (np.maximum(first, 0) @ second[0].T + second[1]).argmax(-1)
 
     np.testing.assert_array_equal(readings(y), readings(expected))
+
+
+def syllables(seconds, rate=16_000):
+    """Something that Silero takes for speech now and then: a buzz through moving formants."""
+    t = np.arange(seconds * rate) / rate
+    pitch = 140 + 40 * np.sin(2 * np.pi * 0.7 * t) + 20 * np.sin(2 * np.pi * 2.3 * t)
+    phase, buzz = np.cumsum(pitch) / rate, np.zeros(len(t))
+    first = 500 + 250 * np.sin(2 * np.pi * 1.9 * t)
+    second = 1500 + 600 * np.sin(2 * np.pi * 1.3 * t + 1)
+    for k in range(1, 30):
+        formants = ((first, 90), (second, 120), (2600, 200))
+        gain = sum(1 / (1 + ((k * pitch - centre) / width) ** 2) for centre, width in formants)
+        buzz += gain * np.sin(2 * np.pi * k * phase) / k**0.3
+    loud = np.clip(np.sin(2 * np.pi * 3.1 * t) + 0.3, 0, None) * (np.sin(2 * np.pi * t / 7) > -0.2)
+    noise = np.random.default_rng(0).standard_normal(len(t))
+    return (0.12 * buzz * loud + 0.003 * noise).astype(np.float32)
+
+
+def speech(probabilities):
+    """First and last frames of speech by Silero's rule: from 0.5 on, until 0.35 for 100 ms; 250 ms."""
+    found, start, quiet = [], None, 0
+    for frame, probability in enumerate([*probabilities, 0, 0, 0, 0]):
+        if probability >= 0.5:
+            quiet, start = 0, frame if start is None else start
+        elif start is not None and probability < 0.35:
+            quiet += 1
+            if quiet == 4:
+                found += [(start, frame - 3)] if frame - 3 - start >= 8 else []
+                start, quiet = None, 0
+    return found
+
+
+def test_silero_vad_hears_the_same_speech_with_compact_weights(torch):
+    """60 seconds through torch's own encoder and decoder, our cell between them."""
+    path = data_file("silero-vad", "silero_vad.jit")
+    jit = torch.jit.load(path).eval()
+    model = jit._model
+    frames = torch.from_numpy(syllables(60)[: 60 * 16_000 // 512 * 512].reshape(-1, 512))
+    before = torch.cat([torch.zeros(1, 64), frames[:-1, -64:]])
+    with torch.no_grad():
+        x = model.encoder.forward(model.run_extractors(torch.cat([before, frames], 1)))[:, :, 0]
+
+        def probabilities(weight_dtype):
+            cell = fastrnn.load(path, "_model.decoder.rnn", weight_dtype=weight_dtype)
+            h = torch.from_numpy(cell(x.numpy())[0])
+            return model.decoder.decoder.forward(h[:, :, None]).reshape(-1).detach().numpy()
+
+        floats = probabilities(None)
+        own = [jit(frame[None], 16_000).item() for frame in frames[:50]]
+    np.testing.assert_allclose(floats[:50], own, rtol=0, atol=1e-4)
+    assert len(speech(floats)) >= 10
+    for weight_dtype, largest in (("int8", 0.05), ("int16", 0.004)):
+        compact = probabilities(weight_dtype)
+        np.testing.assert_allclose(compact, floats, rtol=0, atol=largest)
+        heard, there = np.array(speech(compact)), np.array(speech(floats))
+        assert heard.shape == there.shape
+        assert np.abs(heard - there).max() <= (weight_dtype == "int8")  # frames of 32 ms

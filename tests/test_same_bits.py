@@ -28,6 +28,11 @@ KINDS = [
     ("GRU", {"reset_after": False}, 0),
     ("RNN", {"nonlinearity": "tanh"}, 0),
     ("RNN", {"nonlinearity": "relu"}, 0),
+    ("LSTM", {"weight_dtype": "int8"}, 0),
+    ("LSTM", {"weight_dtype": "int16"}, 5),
+    ("GRU", {"weight_dtype": "int8"}, 0),
+    ("GRU", {"reset_after": False, "weight_dtype": "int16"}, 0),
+    ("RNN", {"nonlinearity": "relu", "weight_dtype": "int8"}, 0),
 ]
 EVERY_KIND = pytest.mark.parametrize(
     ("cell", "options", "proj_size"), KINDS, ids=lambda v: str(v).replace(" ", "")

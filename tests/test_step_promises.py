@@ -32,7 +32,11 @@ LAYERS = {"LSTM": fastrnn.LSTM, "GRU": fastrnn.GRU, "RNN": fastrnn.RNN}
 EVERY_CELL = pytest.mark.parametrize("cell", LAYERS)
 EVERY_ISA = pytest.mark.parametrize("isa", available_isas())
 EVERY_ENGINE = pytest.mark.parametrize(("how", "dtype"), ENGINES)
-CASES = list(product(available_isas(), LAYERS, (1, 3), (1, 7)))  # ISA, cell, layers, batch
+# ISA, cell, layers, batch, weights
+CASES = [
+    *product(available_isas(), LAYERS, (1, 3), (1, 7), ("float32",)),
+    *product(available_isas(), LAYERS, (1,), (1, 7), ("int8", "int16")),
+]
 STEPS = 10_000
 KILLED = -signal.SIGKILL
 NO_SECCOMP = 3  # exit status of `sealed` where system calls cannot be forbidden
@@ -142,8 +146,8 @@ def count(path):
     # as a step does, a call by ctypes releases the GIL and takes it again
     result["gil"] = counted(library, lambda x, out: library.nothing(), None, None)
     for case in CASES:
-        isa, cell, num_layers, batch = case
-        layer = make(cell, {"engine": "simd", "isa": isa}, num_layers=num_layers)
+        isa, cell, num_layers, batch, weights = case
+        layer = make(cell, {"isa": isa, "weight_dtype": weights}, num_layers=num_layers)
         x, out = inputs(layer, 1, batch)[0], np.empty((batch, 37), np.float32)
         many(layer.stream(batch).step, x, out, range(10))  # warms the interpreter, not the stream
         result[str(case)] = counted(library, layer.stream(batch).step, x, out)

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from fastrnn.cli.extras import with_suffix, without_extra
-from fastrnn.cli.models.options import add_options, add_shape, is_onnx
+from fastrnn.cli.models.options import add_options, add_shape, is_model
 from fastrnn.cli.output import (
     NO,
     OK,
@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
     if args.limits:
         return _limits(args)
     seconds = args.seconds or (QUICK_SECONDS if args.quick else SECONDS)
-    if args.file is not None and is_onnx(args.file):
+    if args.file is not None and is_model(args.file):
         from fastrnn.cli.models.bench import run as bench_model
 
         return bench_model(args, seconds)
@@ -153,8 +153,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _limits(args: argparse.Namespace) -> int:
-    from fastrnn.cli.bench_plan import limits_as_json
-    from fastrnn.measure.limits import measure_limits
+    from fastrnn.measure.limits import as_json, measure_limits
     from fastrnn.plots.tables import limits_table
 
     isas = sorted(available_isas(), key=lambda isa: isa != choose_isa(None))
@@ -162,7 +161,7 @@ def _limits(args: argparse.Namespace) -> int:
     with ProgressBar("measuring", wanted=not args.json) as progress:
         for done, isa in enumerate(isas):
             progress(done, len(isas))
-            found[isa] = limits_as_json(measure_limits(isa, quick=args.quick))
+            found[isa] = as_json(measure_limits(isa, quick=args.quick))
     if args.json:
         say_json({"limits": found})
         return OK

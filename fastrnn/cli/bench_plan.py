@@ -16,7 +16,7 @@ from fastrnn.layers.recurrent import RecurrentLayer
 from fastrnn.loading import load
 from fastrnn.measure.cases import Case, random_weights
 from fastrnn.measure.latency import measure_latency
-from fastrnn.measure.limits import Limits, measure_limits
+from fastrnn.measure.limits import Limits, as_json, measure_limits
 from fastrnn.measure.measure import measure_case
 from fastrnn.measure.peers import PEERS
 from fastrnn.measure.record import new_record
@@ -187,7 +187,7 @@ def measure(plan: Plan, seconds: float, progress: Callable[[int, int], object]) 
         **new_record(),
         "file": stack.file,
         "prefix": stack.prefix,
-        "limits": {isa: limits_as_json(found) for isa, found in limits.items()},
+        "limits": {isa: as_json(found) for isa, found in limits.items()},
         "cases": rows,
         "latency": latency,
         "differing": differing,
@@ -237,8 +237,3 @@ def _measure_those_that_agree(
 
 def _in_words(layer: Mapping[str, Any]) -> str:
     return " ".join(f"{name}={value}" for name, value in layer.items())
-
-
-def limits_as_json(limits: Limits) -> dict[str, Any]:
-    """Return `limits` as a record has them."""
-    return {"gflops": limits.gflops, "bandwidth": [list(entry) for entry in limits.bandwidth]}

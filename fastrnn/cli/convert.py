@@ -12,7 +12,9 @@ from fastrnn.cli.extras import with_suffix
 from fastrnn.cli.output import OK, USAGE, CommandError, note, plural, say, say_json, size
 from fastrnn.errors import FormatError
 from fastrnn.formats import SUFFIXES, Weights, opened, write
+from fastrnn.layers.compact import LARGEST
 from fastrnn.layers.statedict import StateDict
+from fastrnn.layers.weights import freeze_compact
 
 
 def add_parser(subparsers: Any) -> None:
@@ -22,7 +24,9 @@ def add_parser(subparsers: Any) -> None:
         help="write a file's tensors as .safetensors or .npz",
         description="Write the tensors of SRC to DST, in the format that DST's suffix names. "
         "Element types are kept, but bfloat16 and what is quantized become float32. DST is "
-        "written whole or not at all.",
+        "written whole or not at all. With --weight-dtype the matrices of recurrent stacks become "
+        "small integers, and beside each, with _scale after its name, stands what its rows are "
+        "multiplied by: fastrnn.load takes them as they are.",
     )
     parser.add_argument("src", metavar="SRC", help="weights, as fastrnn.load takes them")
     parser.add_argument(
@@ -30,6 +34,9 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--prefix", metavar="P", help="only the tensors named P.*, without the prefix"
+    )
+    parser.add_argument(
+        "--weight-dtype", choices=sorted(LARGEST), help="store the matrices of stacks so"
     )
     parser.add_argument("--force", action="store_true", help="overwrite DST if it is there")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -49,7 +56,9 @@ def run(args: argparse.Namespace) -> int:
             "what would be written", sum(math.prod(s.shape) * s.dtype.itemsize for s in sizes)
         )
         read = found.in_memory(names.values())
-    weights = {short: read.weights[name] for short, name in names.items()}
+        weights = {short: read.weights[name] for short, name in names.items()}
+        if args.weight_dtype:
+            _store_compact(weights, args.weight_dtype)
     try:
         write(args.dst, weights, overwrite=args.force)
     except FileExistsError:
@@ -88,6 +97,29 @@ def run(args: argparse.Namespace) -> int:
 
 def _there(path: str) -> CommandError:
     return CommandError(f"{path}: is there already, --force overwrites it", USAGE)
+
+
+def _store_compact(weights: dict[str, Any], weight_dtype: str) -> None:
+    """Replace the parameters of every stack in `weights` by codes, scales and biases.
+
+    Raises
+    ------
+    FormatError
+        If there is no stack, or one that cannot be loaded.
+    """
+    state = StateDict(weights)
+    if not state.prefixes:
+        raise FormatError(state.in_words)
+    for prefix in state.prefixes:
+        where = f"{prefix}." if prefix else ""
+        try:
+            stack = state.stack(prefix)
+            stored = freeze_compact(stack.parameters, weight_dtype, where)
+        except (ValueError, TypeError) as error:
+            raise FormatError(str(error)) from None
+        for name in stack.tensors:
+            del weights[name]
+        weights.update((where + name, array) for name, array in stored.items())
 
 
 def _check_stacks(weights: Weights, names: Mapping[str, str]) -> None:

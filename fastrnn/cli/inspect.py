@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastrnn.cli.models.inspect import run as inspect_model
-from fastrnn.cli.models.options import add_options, is_onnx
+from fastrnn.cli.models.options import add_options, is_model
 from fastrnn.cli.output import NO, OK, plural, say, say_json, say_table, size
 from fastrnn.formats import Contents, Stored, opened
 from fastrnn.layers.statedict import StackWeights, StateDict, told
@@ -63,7 +63,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what `args.file` holds; NO if no stack in it can be loaded."""
-    if is_onnx(args.file):
+    if is_model(args.file):
         return inspect_model(args)
     with opened(args.file) as found:
         state = StateDict(found.weights)

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastrnn.cli.extras import without_extra
+from fastrnn.cli.models.options import add_frame_shape, add_options, is_model
+from fastrnn.cli.models.options import load as load_whole
 from fastrnn.cli.output import OK, USAGE, CommandError, note, plural, say
-from fastrnn.cli.unsaid import add_unsaid, load_stack
+from fastrnn.cli.unsaid import add_unsaid, add_weight_dtype, load_stack
 from fastrnn.errors import FormatError
 from fastrnn.formats import read
+from fastrnn.models import Model
 
 if TYPE_CHECKING:
     from fastrnn.serve.server import Limits
@@ -80,6 +83,8 @@ def add_parser(subparsers: Any) -> None:
         help="answer /metrics under this name too, beside addresses and localhost; may be repeated",
     )  # fmt: skip
     add_unsaid(parser)
+    add_weight_dtype(parser)
+    add_frame_shape(add_options(parser))
     limits = parser.add_argument_group("limits")
     limits.add_argument("--threads", type=int, default=1, help="for one kernel call (%(default)s)")
     for name, kind, default, text in (
@@ -125,6 +130,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _load(args: argparse.Namespace) -> Any:
+    if is_model(args.file):
+        if args.initial_state is not None:
+            raise CommandError("--initial-state is for weights, not for a whole model", USAGE)
+        return load_whole(args, threads=args.threads, shapes=dict(args.shape))
     try:
         return load_stack(args, args.prefix, dtype=np.float32, threads=args.threads)
     except FormatError:
@@ -185,6 +194,22 @@ def _allow_files(files: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
 
 
+def _about(layer: Any) -> dict[str, str | int]:
+    """What the hello says of a layer, or of a model: one frame's shape and that of its answer."""
+    if not isinstance(layer, Model):
+        return {
+            "cell": type(layer).__name__,
+            "num_layers": layer.num_layers,
+            "hidden_size": layer.hidden_size,
+        }
+    try:
+        pool = layer.pool(1)
+        shapes = [",".join(map(str, shape)) for shape in (pool.input_shape, pool.output_shape)]
+    except ValueError as error:
+        raise CommandError(str(error), USAGE) from None
+    return {"cell": "Model", "input_shape": shapes[0], "output_shape": shapes[1]}
+
+
 async def _serve(layer: Any, limits: Limits, initial_state: Any, args: argparse.Namespace) -> int:
     from fastrnn.serve.server import Server
 
@@ -192,20 +217,20 @@ async def _serve(layer: Any, limits: Limits, initial_state: Any, args: argparse.
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:  # as of nohup
             asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-    about = {
-        "cell": type(layer).__name__,
-        "num_layers": layer.num_layers,
-        "hidden_size": layer.hidden_size,
-    }
     try:
         server = Server(
-            layer, limits, args.origin, args.metrics_host, about, initial_state=initial_state
+            layer,
+            limits,
+            args.origin,
+            args.metrics_host,
+            _about(layer),
+            initial_state=initial_state,
         )
     except ValueError as error:  # a bidirectional layer, or options that do not fit it
         raise CommandError(str(error), USAGE) from None
     try:
         host, port = await server.start(args.host, args.port)
-        say(f"{layer}")
+        say(f"{layer}".partition("\n")[0])
         say(f"serving ws://{f'[{host}]' if ':' in host else host}:{port}/stream, until SIGTERM")
         if sys.stdout is not None:  # closed before Python started
             sys.stdout.flush()

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrnn.cli.extras import with_suffix, without_extra
-from fastrnn.cli.models.options import add_options, is_onnx
+from fastrnn.cli.models.options import add_options, is_model
 from fastrnn.cli.models.trace import traced as trace_model
 from fastrnn.cli.output import OK, USAGE, CommandError, plural, say, say_json, say_table
 from fastrnn.cli.trace_input import read_sequence
-from fastrnn.cli.unsaid import add_unsaid, load_stack
+from fastrnn.cli.unsaid import add_unsaid, add_weight_dtype, load_stack
 from fastrnn.formats.text import read_text
 from fastrnn.layers.retention import ORDERS, RETAINING_GATE, half_lives
 
@@ -74,6 +74,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--layer", type=int, metavar="N", help="show this layer only, from 0")
     add_unsaid(parser)
     add_options(parser)
+    add_weight_dtype(parser)
     parser.add_argument("--png", metavar="OUT.png", type=with_suffix(".png"), help="heat maps")
     parser.add_argument(
         "--show",
@@ -96,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
         with without_extra("--png", "plots"):
             from fastrnn.plots.gates import draw_trace
             from fastrnn.plots.style import write_png
-    if is_onnx(args.file):
+    if is_model(args.file):
         cell, traced = trace_model(args)
         what = f"{cell} {args.stack}".rstrip()
     else:

@@ -70,7 +70,7 @@ def read_array(path: str) -> Array:
     with opened(path) as file:
         if np.dtype(file.view.dtype).kind not in "fiu":
             raise CommandError(f"{path}: dtype {file.view.dtype}, expected real numbers")
-        return file.read(file.view)
+        return file.whole()
 
 
 @contextmanager

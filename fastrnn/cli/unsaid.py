@@ -1,4 +1,4 @@
-"""Options for what tensors do not say of a layer, and loading with them."""
+"""Options for what tensors do not say of a layer and how it stores them, and loading with them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from fastrnn.cli.output import USAGE, CommandError
+from fastrnn.layers.options import WEIGHT_DTYPES
 from fastrnn.loading import load
 
 
@@ -20,14 +21,24 @@ def add_unsaid(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_weight_dtype(parser: argparse.ArgumentParser) -> None:
+    """Add --weight-dtype."""
+    parser.add_argument(
+        "--weight-dtype",
+        choices=WEIGHT_DTYPES,
+        help="what weights are stored as in memory (as in the file, or else float32)",
+    )
+
+
 def load_stack(args: argparse.Namespace, prefix: str, **options: Any) -> Any:
-    """Load the stack of `args.file` under `prefix`, with `options` and what add_unsaid added.
+    """Load the stack of `args.file` under `prefix`, with `options` and those added here.
 
     Raises
     ------
     CommandError
         If the file's cell has no such option.
     """
+    options["weight_dtype"] = args.weight_dtype
     unsaid: dict[str, Any] = {}
     if args.nonlinearity is not None:
         unsaid["nonlinearity"] = args.nonlinearity

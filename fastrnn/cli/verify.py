@@ -17,9 +17,17 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrnn.cli.inspect import FoundStack, find_stacks, stack_as_json
-from fastrnn.cli.models.options import add_options, add_shape, is_onnx
+from fastrnn.cli.models.options import add_options, add_shape, is_model
 from fastrnn.cli.models.verify import run as verify_model
-from fastrnn.cli.output import NO, OK, plural, say, say_json, say_table
+from fastrnn.cli.output import NO, OK, USAGE, CommandError, plural, say, say_json, say_table
+from fastrnn.cli.verify_compact import (
+    Error,
+    add_compact,
+    errors_as_json,
+    output_layers,
+    say_errors,
+    stack_errors,
+)
 from fastrnn.errors import FormatError
 from fastrnn.formats import opened
 from fastrnn.layers import LAYERS
@@ -72,6 +80,7 @@ def add_parser(subparsers: Any) -> None:
         "file", metavar="FILE", help="weights, as fastrnn.load takes them, or a whole model (.onnx)"
     )
     parser.add_argument("--prefix", metavar="P", default="", help="only the stack under P")
+    add_compact(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_shape(add_options(parser))
     parser.set_defaults(run=run)
@@ -81,10 +90,13 @@ def run(args: argparse.Namespace) -> int:
     """Compare the engines on `args.file`; NO if they differ."""
     # Small products: BLAS threads would only wait for one another. SciPy is not loaded yet.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    if is_onnx(args.file):
+    if is_model(args.file):
         return verify_model(args)
+    if args.input and not args.weight_dtype:
+        raise CommandError("--input is for the report of --weight-dtype", USAGE)
     torch = import_torch()
     report = []
+    compact: dict[str, list[Error]] = {}
     with opened(args.file) as file:
         state = StateDict(file.weights)
         prefixes = state.prefixes
@@ -100,9 +112,15 @@ def run(args: argparse.Namespace) -> int:
             report.append((stack, differences))
             if not args.json:
                 _print_stack(stack, differences)
+            if args.weight_dtype and stack.weights is not None:
+                heads = output_layers(file.weights, stack.weights.config)
+                errors = stack_errors(args, stack.weights, heads, torch)
+                compact[stack.prefix] = errors
+                if not args.json:
+                    say_errors(errors, heads)
     ok = all(_agree(*entry) for entry in report)
     if args.json:
-        say_json(_as_json(args.file, torch, report, ok))
+        say_json(_as_json(args.file, torch, report, ok, compact))
     else:
         say()
         say(f"torch {torch.__version__}" if torch else "torch is not installed: not compared")
@@ -258,6 +276,7 @@ def _as_json(
     torch: ModuleType | None,
     report: list[tuple[FoundStack, list[Difference]]],
     ok: bool,
+    compact: Mapping[str, list[Error]],
 ) -> dict[str, Any]:
     return {
         "file": path,
@@ -270,6 +289,11 @@ def _as_json(
             {
                 **stack_as_json(stack),
                 "ok": _agree(stack, differences),
+                **(
+                    {"compact": errors_as_json(compact[stack.prefix])}
+                    if stack.prefix in compact
+                    else {}
+                ),
                 "differences": [
                     {
                         "engine": d.engine,

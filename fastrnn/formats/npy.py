@@ -58,6 +58,14 @@ class Npy:
     _source: Source
     _start: int
 
+    def whole(self) -> np.ndarray:
+        """The array; raises as `read`."""
+        blob = self._blob()
+        return arrays.build(self.view, blob, self._source.budget, byte_order=self._byte_order)
+
+    def _blob(self) -> Part:
+        return Part(self._source, self._start, self._source.size - self._start)
+
     def read(self, view: arrays.View) -> np.ndarray:
         """The part of the array that `view` (n, m) cuts out, which need not fit into memory whole.
 
@@ -66,7 +74,7 @@ class Npy:
         FormatError
             If the file is shorter than it says, or becomes so.
         """
-        blob = Part(self._source, self._start, self._source.size - self._start)
+        blob = self._blob()
         rows, columns = view.strides
         axis = 0 if rows >= columns else 1
         most = max(_PIECE // max(view.strides[axis], 1), 1)

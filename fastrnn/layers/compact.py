@@ -12,33 +12,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastrnn._kernels.codes import quantised as codes_of
+
 Array = npt.NDArray[Any]
 
 # What codes are at most in magnitude. int16: 13 bits, so that sums of products stay exact in 32.
 LARGEST = {"int8": 127, "int16": 4095}
 SCALE = "_scale"
-# Rows of smaller weights become zeros: the reciprocal of their scale might not be finite.
-NEGLIGIBLE = 2.0**-100
-_AT_ONCE = 1 << 16  # weights, so that what is made on the way stays in a cache
 
 
 def quantised(matrix: Array, weight_dtype: str) -> tuple[Array, Array]:
-    """Return the codes and scales of a finite float32 matrix.
+    """Return the codes and scales of a finite, C-contiguous float32 matrix.
 
-    The largest weight of a row gets the largest code; codes are rounded to nearest.
+    The largest weight of a row gets the largest code; the errors of a row add up to less than one.
     """
-    largest = LARGEST[weight_dtype]
     codes = np.empty(matrix.shape, weight_dtype)
     scale = np.empty(len(matrix), np.float32)
-    step = max(1, _AT_ONCE // matrix.shape[1])
-    for first in range(0, len(matrix), step):
-        rows = matrix[first : first + step]
-        peak = np.maximum(rows.max(axis=1), -rows.min(axis=1)).astype(np.float64)
-        peak[peak < NEGLIGIBLE] = 0
-        inverse = np.divide(largest, peak, out=np.zeros_like(peak), where=peak > 0)
-        scale[first : first + step] = peak / largest
-        rounded = rows * inverse.astype(np.float32)[:, None]
-        codes[first : first + step] = np.rint(rounded, out=rounded)
+    codes_of(matrix, codes, scale, LARGEST[weight_dtype])
     return codes, scale
 
 

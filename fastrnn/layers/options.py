@@ -148,7 +148,7 @@ def check_weight_dtype(value: Any, what: str) -> str | None:
     if value is None:
         return None
     try:
-        name = np.dtype(value).name
+        name = str(np.dtype(value).name)
     except TypeError:
         name = str(value)
     if name in WEIGHT_DTYPES:

@@ -15,6 +15,11 @@ Weights = dict[str, npt.NDArray[np.float32]]
 FLOAT = 4  # bytes
 
 
+def weight_share(weight_dtype: str | None) -> float:
+    """Bytes of a weight that is stored so over those of a float32; of None 1."""
+    return 1.0 if weight_dtype is None else np.dtype(weight_dtype).itemsize / FLOAT
+
+
 @dataclass(frozen=True)
 class Case:
     """One call: T steps of B rows through a stack, float32; one step of a stream if T is 1.

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastrnn.measure.cases import Case, Weights, random_weights
+from fastrnn.measure.cases import Case, Weights, random_weights, weight_share
 from fastrnn.measure.limits import Limits
 from fastrnn.measure.peers import PEERS, Fastrnn, Runner, inference_mode
 from fastrnn.measure.peers.runner import Array
@@ -21,7 +21,7 @@ LONG_CASE = 2e5  # microseconds per call of ours: then fewer rounds, and one x i
 LONG_ROUNDS = (3, 5)
 
 Row = dict[str, Any]
-OTHERS: Row = {"engine": None, "isa": None, "threads": 1}
+OTHERS: Row = {"engine": None, "isa": None, "threads": 1, "weight_dtype": None}
 
 
 @dataclass
@@ -53,7 +53,8 @@ def measure_case(
     weights : dict of name to array, optional
         Named as torch names them; random ones if None.
     layer_options : sequence of dict
-        Options of `from_state_dict`: engine, isa, threads. The first is what ratios refer to.
+        Options of `from_state_dict`: engine, isa, threads, weight_dtype. The first is what ratios
+        refer to.
     peers : sequence of str
         Names in `PEERS`; those that are not installed, or cannot run the case, give no row.
     seconds : float
@@ -109,7 +110,10 @@ def sample_case(
         entries = [_Entry("fastrnn", ours[0], inputs)]
         long = entries[0].contestant.first_look > LONG_CASE
         expected = expected[: 1 if long else INPUTS]
-        entries += [_Entry("fastrnn", layer, *check(layer, inputs, expected)) for layer in ours[1:]]
+        entries += [
+            _Entry("fastrnn", layer, *check(layer, inputs, expected, layer.rms))
+            for layer in ours[1:]
+        ]
         for name in peers:
             if PEERS[name].missing:
                 continue
@@ -192,10 +196,10 @@ def _row(
     column = 1 if how["threads"] > 1 else 0
     quarter, us, three = np.percentile(times[:, column], (25, 50, 75))
     if isinstance(limits, Limits):
-        limit = limits.us_per_step(case)
+        limit = limits.us_per_step(case, how["weight_dtype"])
     else:
         of_isa = limits.get(how["isa"]) or list(limits.values())[-1]
-        limit = of_isa.us_per_step(case)
+        limit = of_isa.us_per_step(case, how["weight_dtype"])
     return {
         "id": case.id,
         "group": case.group,
@@ -218,7 +222,7 @@ def _row(
         "us_per_stream_step": float(us) / case.batch,
         "rounds": len(times),
         "gflops": case.flops_per_step / us / 1e3,
-        "gb_per_s": case.bytes_per_step / us / 1e3,
+        "gb_per_s": case.bytes_per_step * weight_share(how["weight_dtype"]) / us / 1e3,
         "limit_us": limit,
         "limit_fraction": limit / us,
         "ratio": paired(times, base, column),

@@ -26,6 +26,7 @@ SECTIONS: dict[str, type] = {  # all may be missing
     "threads": list,
     "call": list,
     "denormals": list,
+    "compact": list,
 }
 
 Record = dict[str, Any]

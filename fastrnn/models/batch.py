@@ -42,14 +42,25 @@ def find_batch(
     ----------
     states : input -> output
     run : computes the outputs from the inputs; raises ValueError where they do not fit
+
+    Raises
+    ------
+    ValueError
+        The states have a batch, and an input has none.
     """
     symbol = _symbol(inputs, states)
     axes: dict[str, int | None] = {}
-    for name, value in (inputs | outputs).items():
+    for name, value in {**inputs, **outputs}.items():
         axes[name] = _axis(value, symbol)
     for before, after in states.items():
         axes[after] = axes[before]
-    if symbol is not None and all(axes[name] is not None for name in inputs):
+    if symbol is not None:
+        for name in inputs:
+            if axes[name] is None:
+                raise ValueError(
+                    f"input {name!r} is {inputs[name].shape}, without an axis for the batch that "
+                    "the states have: fix it with load_model's fixed="
+                )
         measured = _measure(inputs, outputs, axes, run)
         if measured is not None:
             return Batch(measured, single=False)
@@ -88,9 +99,7 @@ def _measure(
             three = _trial(inputs, axes, 3, length)
             made = run(three)
             rows = [axes[name] for name in inputs]
-            one = run(
-                [np.take(x, [1], axis) for x, axis in zip(three, rows, strict=True)]  # type: ignore[arg-type]
-            )
+            one = run([np.take(x, [1], axis) for x, axis in zip(three, rows, strict=True)])
         except ValueError:
             continue
         found = dict(axes)
@@ -129,7 +138,7 @@ def _ones(
     """Where a batch of one is written: the first axis of one, of (L, 1, H) the second."""
     after = {output: name for name, output in states.items()}
     found: dict[str, int | None] = {}
-    for name, value in (inputs | outputs).items():
+    for name, value in {**inputs, **outputs}.items():
         said = inputs[after[name]] if name in after else value
         ones = [i for i, axis in enumerate(said.shape or ()) if axis == 1]
         is_state = name in states or name in after

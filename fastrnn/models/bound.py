@@ -7,6 +7,7 @@ arrays that the first run made.
 
 from __future__ import annotations
 
+import operator
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -94,12 +95,12 @@ class Bound:
         ValueError
             A node cannot be computed; it is named.
         """
-        done = 0
+        calls = iter(self._calls)
         try:
-            for call in self._calls:
+            for call in calls:
                 call()
-                done += 1
         except FAULTS as error:
+            done = len(self._calls) - operator.length_hint(calls) - 1
             raise ValueError(f"{self._nodes[done]}: {error}") from error
 
 

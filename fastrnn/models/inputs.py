@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from fastrnn.errors import FormatError
 from fastrnn.formats import onnx
+from fastrnn.formats.source import shown
 from fastrnn.models.graph import Graph
 from fastrnn.models.ops.elements import DTYPES_BY_NAME
 from fastrnn.models.ops.table import Array
@@ -25,6 +27,51 @@ def element_dtype(value: onnx.Value) -> np.dtype[Any]:
         raise FormatError(
             f"{value.name[:80]!r} has the element type {value.element}, which NumPy lacks"
         ) from None
+
+
+Shapes = Mapping[str, Sequence[int | str | None]]
+
+
+def with_shapes(graph: Graph, shapes: Shapes) -> Graph:
+    """A graph that says more of its inputs' shapes; ValueError where the file says otherwise."""
+    values = {value.name: value for value in graph.inputs}
+    for name, said in shapes.items():
+        if name not in values:
+            raise ValueError(
+                f"load_model: shapes has {shown(name)}, expected one of {', '.join(values)}"
+            )
+        shape = tuple(said)
+        own = values[name].shape
+        if own is None:
+            own = (None,) * len(shape)
+        if len(own) != len(shape) or any(
+            isinstance(n, int) and new not in (n, None) for n, new in zip(own, shape, strict=True)
+        ):
+            raise ValueError(f"load_model: shapes of {name!r} is {shape}, in the file {own}")
+        more = tuple(n if new is None else new for n, new in zip(own, shape, strict=True))
+        values[name] = replace(values[name], shape=more)
+    return replace(graph, inputs=tuple(values.values()))
+
+
+def fixed_arrays(graph: Graph, fixed: Mapping[str, Any]) -> dict[str, Array]:
+    """The arrays of inputs that the caller fixes; ValueError for one that there is not."""
+    inputs = {value.name: value for value in graph.inputs}
+    made = {}
+    for name, value in fixed.items():
+        if name not in inputs:
+            raise ValueError(
+                f"load_model: fixed has {shown(name)}, expected one of {', '.join(inputs)}"
+            )
+        array = np.asarray(value, element_dtype(inputs[name]))
+        shape = inputs[name].shape
+        if (
+            shape is not None
+            and array.size == 1
+            and all(n in (1, None) or isinstance(n, str) for n in shape)
+        ):
+            array = array.reshape((1,) * len(shape))
+        made[name] = array
+    return made
 
 
 class Signature:

@@ -59,6 +59,10 @@ class Intake:
             from_file(array, axis, batched) for array, axis in zip(arrays, self._axes, strict=True)
         ]
 
+    def shown(self, rows: Sequence[Array], batched: bool) -> list[Array]:
+        """The reverse of `rows`."""
+        return [to_file(array, axis, batched) for array, axis in zip(rows, self._axes, strict=True)]
+
     def _named(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
         names = list(self._values)
         if len(args) > len(names):
@@ -126,20 +130,25 @@ class Outlet:
     """What a step returns: an array, or a dict of them by name where there are several."""
 
     def __init__(self, names: Sequence[str], batch: Batch) -> None:
-        self._names = list(names)
+        self.names = list(names)
         self._axes = [batch.axes[name] for name in names]
 
     def answer(self, made: Sequence[Array], batched: bool) -> Any:
         """Arrays (B, ...) in the file's layout."""
-        shown = [
-            to_file(array, axis, batched) for array, axis in zip(made, self._axes, strict=True)
-        ]
-        return shown[0] if len(shown) == 1 else dict(zip(self._names, shown, strict=True))
+        return self.named(self.views(made, batched))
+
+    def views(self, made: Sequence[Array], batched: bool) -> list[Array]:
+        """Arrays (B, ...) in the file's layout, in order."""
+        return [to_file(array, axis, batched) for array, axis in zip(made, self._axes, strict=True)]
+
+    def named(self, shown: Sequence[Array]) -> Any:
+        """Arrays in the file's layout, as a caller gets them."""
+        return shown[0] if len(shown) == 1 else dict(zip(self.names, shown, strict=True))
 
     def rows(self, out: Any, batched: bool) -> Array:
         """A caller's array for the only output, with its rows in front."""
-        if len(self._names) != 1:
-            raise ValueError(f"out is for models with one output, this has {len(self._names)}")
+        if len(self.names) != 1:
+            raise ValueError(f"out is for models with one output, this has {len(self.names)}")
         if not isinstance(out, np.ndarray):
             raise TypeError(f"out is {type(out).__name__}, expected an array")
         return from_file(out, self._axes[0], batched)

@@ -10,13 +10,11 @@ from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from fastrnn.errors import FormatError
 from fastrnn.formats import Readable, onnx
 from fastrnn.formats.opening import title
-from fastrnn.formats.source import shown
 from fastrnn.models.along_time.pool import TimePool
 from fastrnn.models.along_time.stream import TimeStream
 from fastrnn.models.along_time.unrolled import Unrolled
@@ -26,7 +24,7 @@ from fastrnn.models.fingerprint import graph_fingerprint
 from fastrnn.models.fold import fold
 from fastrnn.models.fuse import fuse
 from fastrnn.models.graph import Graph, build
-from fastrnn.models.inputs import Signature, element_dtype
+from fastrnn.models.inputs import Shapes, Signature, fixed_arrays, with_shapes
 from fastrnn.models.ops.table import Array
 from fastrnn.models.plan import Plan
 from fastrnn.models.pool import ModelPool
@@ -56,12 +54,14 @@ class Model:
         name: str,
         states: Mapping[str, str] | None = None,
         time_axis: int | Mapping[str, int] | None = None,
+        shapes: Shapes | None = None,
     ) -> None:
         self._name = name
         self._source = graph
         self._binder = Binder(options)
-        self._fixed = _fixed(graph, fixed)
+        self._fixed = fixed_arrays(graph, fixed)
         self._graph = fuse(fold(graph, self._fixed, options=options))
+        self._graph = with_shapes(self._graph, shapes or {})
         self._signature = Signature(self._graph)
         self._plan = Plan.of(self._graph, self._binder)
         self._by_shape = _depends_on_shapes(self._graph)
@@ -83,12 +83,13 @@ class Model:
         options: Mapping[str, Any],
         states: Mapping[str, str] | None = None,
         time_axis: int | Mapping[str, int] | None = None,
+        shapes: Shapes | None = None,
     ) -> Model:
         """Read, check and fold the file `path`; raises as `fastrnn.load_model`."""
         name = title(path)
         model = onnx.read(path)
         try:
-            return cls(build(model), fixed, options, name, states, time_axis)
+            return cls(build(model), fixed, options, name, states, time_axis, shapes)
         except FormatError as error:
             raise FormatError(f"{name}: {error}") from None
 
@@ -136,7 +137,11 @@ class Model:
             return ModelStream(self._recurrence, batch, initial_state)
         return TimeStream(self._unrolled, batch, initial_state)
 
-    def pool(self, capacity: int, grow: bool = False) -> ModelPool | TimePool:
+    batch_first = True  # of the runs of its pools
+
+    def pool(
+        self, capacity: int, grow: bool = False, initial_state: Any = None
+    ) -> ModelPool | TimePool:
         """Make a pool of streams that come and go one by one and are stepped in any subset.
 
         Parameters
@@ -145,6 +150,9 @@ class Model:
             Streams that there is room for. Their states are allocated now.
         grow : bool
             Whether opening one more doubles the room; otherwise it raises PoolFullError.
+        initial_state : optional
+            What each stream begins with and `reset` goes back to: the `state` of a stream without
+            batch.
 
         Raises
         ------
@@ -152,8 +160,8 @@ class Model:
             As `stream`; or for another capacity than 1 to 2**31 - 1.
         """
         if self._states:
-            return ModelPool(self._recurrence, capacity, grow, self._digest)
-        return TimePool(self._unrolled, capacity, grow, self._digest)
+            return ModelPool(self._recurrence, capacity, grow, self._digest, initial_state)
+        return TimePool(self._unrolled, capacity, grow, self._digest, initial_state)
 
     @property
     def fingerprint(self) -> str:
@@ -266,6 +274,20 @@ class Model:
             return plan.rerun
         return Bounds(first, lambda: Bound(graph, first.inputs, self._binder))
 
+    def _streaming(self) -> str:
+        """How it streams, in a line."""
+        try:
+            if self._states:
+                single = self._recurrence.batch.single
+                return f"states: {described(self._states)}{SINGLE if single else ''}"
+            unrolled = self._unrolled
+        except ValueError as error:
+            return f"no streams: {error}"
+        time = ", ".join(f"axis {axis} of {name}" for name, axis in unrolled.axes.time.items())
+        late = ", ".join(f"{name} {count}" for name, count in unrolled.delay.items())
+        single = unrolled.axes.single
+        return f"along time: {time}; frames late: {late}{SINGLE if single else ''}"
+
     def __repr__(self) -> str:
         lines = [f"Model({os.path.basename(self._name)})"]
         for what, values in (("inputs", self.inputs), ("outputs", self.outputs)):
@@ -273,9 +295,7 @@ class Model:
             lines += [f"    {name}: {_described(value)}" for name, value in values.items()]
         for name, array in self._fixed.items():
             lines.append(f"  fixed: {name} = {array.tolist() if array.size == 1 else array.shape}")
-        if self._states:
-            single = self._recurrence.batch.single
-            lines.append(f"  states: {described(self._states)}{SINGLE if single else ''}")
+        lines.append(f"  {self._streaming()}")
         layers = self._plan.layers()
         if layers:
             lines.append("  in the kernels:")
@@ -288,27 +308,6 @@ def _described(value: onnx.Value) -> str:
         "?" if value.shape is None else ", ".join("?" if n is None else str(n) for n in value.shape)
     )
     return f"{value.element or '?'} ({axes})"
-
-
-def _fixed(graph: Graph, fixed: Mapping[str, Any]) -> dict[str, Array]:
-    """The arrays of inputs that the caller fixes; ValueError for one that there is not."""
-    inputs = {value.name: value for value in graph.inputs}
-    made = {}
-    for name, value in fixed.items():
-        if name not in inputs:
-            raise ValueError(
-                f"load_model: fixed has {shown(name)}, expected one of {', '.join(inputs)}"
-            )
-        array = np.asarray(value, element_dtype(inputs[name]))
-        shape = inputs[name].shape
-        if (
-            shape is not None
-            and array.size == 1
-            and all(n in (1, None) or isinstance(n, str) for n in shape)
-        ):
-            array = array.reshape((1,) * len(shape))
-        made[name] = array
-    return made
 
 
 def _depends_on_shapes(graph: Graph) -> bool:

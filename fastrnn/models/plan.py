@@ -173,14 +173,14 @@ class Plan:
                         shapes[self._names[place]] = value.shape
                 for place in step.freed:
                     if place >= self._after:
-                        left += values[place].nbytes  # type: ignore[union-attr]
+                        left += values[place].nbytes
                     values[place] = None
                 resize(left)
         except FAULTS as error:
             if isinstance(error, ValueError) and str(error).startswith("node "):
                 raise  # by a node in a branch of this one
             raise ValueError(f"{step and step.node}: {error}") from error
-        return tuple(values[place] for place in self._results)  # type: ignore[misc]
+        return tuple(values[place] for place in self._results)
 
     def rerun(self, inputs: Sequence[Array]) -> list[Array]:
         """As `run`, of inputs of shapes that it was run with before, and no If: what it takes is

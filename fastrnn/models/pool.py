@@ -2,151 +2,18 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastrnn.errors import PoolFullError
+from fastrnn.formats import onnx
 from fastrnn.models.ops.table import Array
 from fastrnn.models.recurrence import Recurrence
-from fastrnn.streams.pool import MOST_STREAMS, Ids
-from fastrnn.streams.slots import Slots
-from fastrnn.streams.states import seal, unseal
+from fastrnn.models.slotted import NAME, Pool
+from fastrnn.streams.pool import Ids
 from fastrnn.streams.turns import in_turn
-
-NAME = "model pool"
-S = TypeVar("S")  # what some streams keep from call to call
-
-
-class Pool(ABC, Generic[S]):
-    """Streams that come and go, whatever they keep: ids, states saved and loaded, growth."""
-
-    def __init__(self, capacity: int, grow: bool, fingerprint: Callable[[], bytes]) -> None:
-        if (
-            isinstance(capacity, bool)
-            or not isinstance(capacity, (int, np.integer))
-            or not 1 <= capacity <= MOST_STREAMS
-        ):
-            raise ValueError(
-                f"{NAME}: capacity={capacity!r}, expected an integer, 1 to {MOST_STREAMS}"
-            )
-        self._grow = bool(grow)
-        self._slots = Slots(NAME, int(capacity))
-        self._make_fingerprint = fingerprint
-
-    @abstractmethod
-    def _fresh(self) -> S:
-        """What one stream begins with."""
-
-    @abstractmethod
-    def _get(self, slots: Array) -> S:
-        """Copies of what streams keep."""
-
-    @abstractmethod
-    def _put(self, slots: Array, state: S) -> None:
-        """Have streams keep something; of one stream, any number may have it."""
-
-    @abstractmethod
-    def _room(self, capacity: int) -> None:
-        """Make room for more streams."""
-
-    @abstractmethod
-    def _pack(self, state: S) -> bytes:
-        """What one stream keeps as bytes."""
-
-    @abstractmethod
-    def _unpack(self, content: bytes) -> S:
-        """The reverse of `_pack`; StateError."""
-
-    @property
-    def capacity(self) -> int:
-        """How many streams there is room for; doubled when one too many opens, if `grow`."""
-        return self._slots.capacity
-
-    def __len__(self) -> int:
-        """How many streams are open."""
-        return len(self._slots)
-
-    def __bool__(self) -> bool:
-        """Return True: a pool without streams is a pool."""
-        return True
-
-    def __contains__(self, id: int) -> bool:
-        """Whether `id` is an open stream."""
-        return id in self._slots
-
-    def open(self) -> int:
-        """Open a stream, at its beginning, and return its id: an int >= 0.
-
-        Raises
-        ------
-        PoolFullError
-            If `capacity` streams are open and the pool may not grow.
-        """
-        return self._open(self._fresh())
-
-    def _open(self, state: S) -> int:
-        while (id := self._slots.open()) is None:
-            if not self._grow or self.capacity == MOST_STREAMS:
-                raise PoolFullError(
-                    f"{NAME}: full, all {self.capacity} streams are open: close some, or make the "
-                    "pool larger or with grow=True"
-                )
-            self._slots.grow(min(2 * self.capacity, MOST_STREAMS), self._room)
-        self._write([id], state)
-        return id
-
-    def close(self, id: int, *, wait: bool = False) -> None:
-        """Close a stream; its id will never again be a stream. Waits and raises as `step`."""
-        in_turn(wait, self._slots.close, id)
-
-    def reset(self, ids: Ids, *, wait: bool = False) -> None:
-        """Have the streams `ids` begin anew. Waits and raises as `step`."""
-        in_turn(wait, self._write, ids, self._fresh())
-
-    def _read(self, ids: Ids) -> S:
-        with self._slots.using(ids) as slots:
-            return self._get(slots)
-
-    def _write(self, ids: Ids, state: S) -> None:
-        with self._slots.using(ids) as slots:
-            self._put(slots, state)
-
-    def save(self, id: int, *, wait: bool = False) -> bytes:
-        """Return the state of stream `id` as bytes that `load` takes, here or on another machine.
-
-        They carry the fingerprint of the model and a checksum. Waits and raises as `step`.
-        """
-        return seal(self._fingerprint, self._pack(in_turn(wait, self._read, [id])))
-
-    def load(self, data: bytes) -> int:
-        """Open a stream in the state that `save` returned, and return its id.
-
-        Raises
-        ------
-        StateError
-            If `data` is damaged, or of another model.
-        TypeError
-            If it is not bytes.
-        PoolFullError
-            As `open`.
-        """
-        return self._open(self._unpack(unseal(data, self._fingerprint, NAME)))
-
-    @cached_property
-    def _fingerprint(self) -> bytes:
-        return self._make_fingerprint()
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        """Refuse copies and pickles, which would share or lose the live states."""
-        raise TypeError(f"{NAME}: cannot be copied or pickled; save its streams: pool.save(id)")
-
-    def __repr__(self) -> str:
-        return f"<{NAME}, {len(self)} of {self.capacity} streams open>"
 
 
 class ModelPool(Pool[list[Array]]):
@@ -159,15 +26,29 @@ class ModelPool(Pool[list[Array]]):
     """
 
     def __init__(
-        self, recurrence: Recurrence, capacity: int, grow: bool, fingerprint: Callable[[], bytes]
+        self,
+        recurrence: Recurrence,
+        capacity: int,
+        grow: bool,
+        fingerprint: Callable[[], bytes],
+        initial_state: Any = None,
     ) -> None:
         super().__init__(capacity, grow, fingerprint)
         self._recurrence = recurrence
+        self._initial = (
+            recurrence.types.zeros(1)
+            if initial_state is None
+            else recurrence.types.taken(initial_state, None, NAME)
+        )
         self._intake, self._outlet = recurrence.intake(NAME), recurrence.outlet
+        self._steps = recurrence.intake_of_steps(NAME)
         self._states = recurrence.types.zeros(self.capacity)
 
     def _fresh(self) -> list[Array]:
-        return self._recurrence.types.zeros(1)
+        return self._initial
+
+    def _frames(self) -> tuple[onnx.Value, onnx.Value]:
+        return self._recurrence.frame(NAME)
 
     def _get(self, slots: Array) -> list[Array]:
         return [state[slots] for state in self._states]
@@ -229,6 +110,47 @@ class ModelPool(Pool[list[Array]]):
         with self._slots.using(ids) as slots:
             made = self._recurrence.advance(rows, self._states, slots, target)
         return self._outlet.answer(made, True) if out is None else out
+
+    def run(
+        self, ids: Ids, *args: npt.ArrayLike, wait: bool = False, **named: npt.ArrayLike
+    ) -> Any:
+        """Advance the streams `ids` by T calls of the file each.
+
+        Parameters
+        ----------
+        args, named : arrays (n, T, ...)
+            The inputs of T steps, rows in front.
+
+        Returns
+        -------
+        array (n, T, ...), or dict of arrays by name where there are several outputs
+
+        Raises
+        ------
+        As `step`.
+        """
+        return in_turn(wait, self._run, ids, args, named)
+
+    def _run(self, ids: Ids, args: Sequence[Any], named: dict[str, Any]) -> Any:
+        steps = self._steps.rows(args, named, len(ids))
+        count = steps[0].shape[1]
+        made = []
+        with self._slots.using(ids) as slots:
+            before = self._get(slots)
+            try:
+                for step in range(count):
+                    rows = [array[:, step] for array in steps]
+                    made.append(self._recurrence.advance(rows, self._states, slots))
+                if not count:
+                    none = [np.zeros((0, *array.shape[2:]), array.dtype) for array in steps]
+                    made.append(self._recurrence.advance(none, []))
+            except BaseException:
+                self._put(slots, before)
+                raise
+        outputs = [np.stack(arrays, axis=1) for arrays in zip(*made, strict=True)]
+        if not count:
+            outputs = [np.zeros((len(ids), 0, *a.shape[2:]), a.dtype) for a in outputs]
+        return self._outlet.named(outputs)
 
     def get_state(self, ids: Ids, *, wait: bool = False) -> Any:
         """Copies of the states of the streams `ids`, as `ModelStream.state` has them.

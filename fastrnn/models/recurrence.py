@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from fastrnn.models.batch import Batch, pieces
+from fastrnn.formats import onnx
+from fastrnn.models.batch import Batch, lone_shape, pieces
 from fastrnn.models.graph import Graph
-from fastrnn.models.intake import Intake, Outlet
+from fastrnn.models.groove import Groove, check_out
+from fastrnn.models.inputs import element_dtype
+from fastrnn.models.intake import Intake, Outlet, to_file
 from fastrnn.models.kept import StateTypes
 from fastrnn.models.ops.table import Array
 from fastrnn.models.runner import MOST_ROWS, Run, Runner
@@ -49,6 +53,31 @@ class Recurrence:
         """The checks of a call's inputs; messages begin with `what`."""
         return Intake(self._given, self.batch, what)
 
+    def intake_of_steps(self, what: str) -> Intake:
+        """The checks of the inputs of several calls, (B, T, ...)."""
+        rows: dict[str, int | None] = {value.name: 0 for value in self._given}
+        values = [
+            replace(value, shape=(None, "steps", *lone_shape(value, self.batch.axes[value.name])))
+            for value in self._given
+        ]
+        return Intake(values, Batch(rows, self.batch.single), what)
+
+    def frame(self, what: str) -> tuple[onnx.Value, onnx.Value]:
+        """The only input and output of one row; ValueError if there are more."""
+        names = [value.name for value in self._given]
+        if len(names) != 1 or len(self._made) != 1:
+            made = ", ".join(self.outlet.names)
+            raise ValueError(
+                f"{what}: takes {', '.join(names)} and gives {made}, expected one input and output"
+            )
+        (value,) = self._given
+        shape = lone_shape(value, self.batch.axes[value.name])
+        lone = replace(value, shape=None if value.shape is None else shape)
+        if value.shape is None or not all(isinstance(n, int) for n in shape):
+            return lone, lone
+        first = self._nothing([np.zeros((0, *shape), element_dtype(value))])[0]
+        return lone, onnx.Value(self.outlet.names[0], first.dtype.name, first.shape[1:])
+
     def advance(
         self,
         given: Sequence[Array],
@@ -80,7 +109,7 @@ class Recurrence:
             made = [run.outputs[place] for place in self._made]
             news = [run.outputs[place] for place in self._news]
             if out is not None:
-                _check_out(out, rows, made)
+                check_out(out[start:stop], made)
             elif not results:
                 results = [np.empty((rows, *one.shape[1:]), one.dtype) for one in made]
             for result, one in zip(results, made, strict=True):
@@ -94,6 +123,40 @@ class Recurrence:
                 later.append((chosen, [array.copy() for array in news]))
             self._runner.give(run)
         return results
+
+    def groove(
+        self, given: Sequence[Array], states: Sequence[Array], batched: bool
+    ) -> Groove | None:
+        """A run of one stream's own that begins in `states`; None where rows come in pieces, or
+        nothing stays where it is.
+
+        Parameters
+        ----------
+        given : arrays (B, ...)
+        batched : whether what it is given and makes has the axis of the rows
+        """
+        rows = len(given[0])
+        if rows > (1 if self.batch.single else MOST_ROWS):
+            return None
+        run = self._filled(list(given), states, 0, rows, None)
+        if run.bound is None:
+            return None
+        own = [run.inputs[self._order.index(i)] for i in range(len(self._order))]
+        count = len(self._given)
+        axes = self.batch.axes
+        views = [
+            to_file(array, axes[value.name], batched)
+            for array, value in zip(own, self._given, strict=False)
+        ]
+        made = [run.outputs[place] for place in self._made]
+        for array, state in zip(own[count:], states, strict=True):
+            np.copyto(array, state)
+        news = [run.outputs[place] for place in self._news]
+        return Groove(run, views, self.outlet.views(made, batched), own[count:], news)
+
+    def leave(self, groove: Groove) -> None:
+        """Take back the run of a groove whose states are elsewhere."""
+        self._runner.give(groove.run)
 
     def _filled(
         self, given: list[Array], states: Sequence[Array], start: int, stop: int, at: Array | None
@@ -129,11 +192,3 @@ class Recurrence:
         if any_number or rows > MOST_ROWS:
             return pieces(rows, MOST_ROWS)
         return iter(((0, rows),))
-
-
-def _check_out(out: Array, rows: int, made: Sequence[Array]) -> None:
-    wanted = (rows, *made[0].shape[1:])
-    if out.dtype != made[0].dtype or not out.flags.writeable:
-        raise TypeError(f"out is not a writeable array of {made[0].dtype}")
-    if out.shape != wanted:
-        raise ValueError(f"out is {out.shape}, expected {wanted}, rows in front")

@@ -97,6 +97,11 @@ class Run:
         ]
         self.outputs = self._seen(outputs)
 
+    @property
+    def bound(self) -> Bound | None:
+        """What computes the outputs where they stay; None: they are others each time."""
+        return self._bound
+
     def run(self) -> None:
         """Compute the outputs from the inputs; raises ValueError, which names the node."""
         if self._bound is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrnn.errors import BusyError
+from fastrnn.models.groove import Groove
 from fastrnn.models.kept import row_numbers
 from fastrnn.models.ops.table import Array
 from fastrnn.models.recurrence import Recurrence
@@ -51,6 +52,7 @@ class ModelStream:
             else recurrence.types.taken(initial_state, batch, NAME)
         )
         self._states = [state.copy() for state in self._initial]
+        self._groove: Groove | None = None
         self._lock = Lock()
 
     def step(
@@ -82,20 +84,34 @@ class ModelStream:
         BusyError
             If another thread is in a call.
         """
-        rows = self._intake.rows(args, named, self.batch)
         if wait:
-            return in_turn(True, self._step, rows, out)
-        return self._step(rows, out)
+            return in_turn(True, self._step, args, named, out)
+        return self._step(args, named, out)
 
-    def _step(self, rows: list[Array], out: Array | None) -> Any:
+    def _step(self, args: Sequence[Any], named: Mapping[str, Any], out: Array | None) -> Any:
         if not self._lock.acquire(False):
             raise BusyError(f"{NAME}: in use by another thread")
         try:
-            target = None if out is None else self._outlet.rows(out, self.batch is not None)
-            made = self._recurrence.advance(rows, self._states, None, target)
+            groove = self._groove
+            if groove is not None and not named and groove.fits(args):
+                return self._outlet.named(groove(args, out))
+            return self._first(self._intake.rows(args, named, self.batch), out)
         finally:
             self._lock.release()
-        return self._outlet.answer(made, self.batch is not None) if out is None else out
+
+    def _first(self, rows: list[Array], out: Array | None) -> Any:
+        """A step with inputs of other shapes than the last one's."""
+        batched = self.batch is not None
+        groove = self._recurrence.groove(rows, self._states, batched)
+        if groove is None:
+            target = None if out is None else self._outlet.rows(out, batched)
+            made = self._recurrence.advance(rows, self._states, None, target)
+            return self._outlet.answer(made, batched) if out is None else out
+        made = groove(self._intake.shown(rows, batched), out)
+        if self._groove is not None:
+            self._recurrence.leave(self._groove)
+        self._groove, self._states = groove, groove.states
+        return self._outlet.named(made)
 
     def reset(self, rows: npt.ArrayLike | None = None, *, wait: bool = False) -> None:
         """Begin anew: all rows, or `rows`: an index, a sequence of them or a bool mask.

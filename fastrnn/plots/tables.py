@@ -141,6 +141,10 @@ def pool_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 def limits_table(limits: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Return a header and lines: multiply-adds, then reads by working-set size, for each ISA."""
     lines = [["multiply-adds", *(f"{of['gflops']:.0f} GFLOP/s" for of in limits.values())]]
+    integers = [of.get("int8_gops") for of in limits.values()]
+    if any(integers):
+        speeds_in_words = (f"{speed:.0f} GOP/s" if speed else "-" for speed in integers)
+        lines.append(["multiply-adds of int8 weights", *speeds_in_words])
     speeds = [dict(map(tuple, of["bandwidth"])) for of in limits.values()]
     for size in sorted({size for of in speeds for size in of}):
         lines.append(

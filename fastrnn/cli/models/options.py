@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import Any
 
 from fastrnn.cli.output import USAGE, CommandError
@@ -11,8 +12,6 @@ from fastrnn.formats import is_onnx
 from fastrnn.loading import load_model
 from fastrnn.models import Model
 
-__all__ = ["add_options", "add_shape", "is_onnx", "load"]
-
 MOST = 1 << 24  # of an axis on the command line
 OF_WEIGHTS = (
     "prefix",
@@ -20,6 +19,7 @@ OF_WEIGHTS = (
     "reset_before",
     "lengths",
     "batch_first",
+    "weight_dtype",
 )  # no model has them
 
 
@@ -54,6 +54,27 @@ def add_shape(group: Any) -> None:
         default=[],
         type=_shape,
         help="the shape of an input, where the file leaves it open; may be repeated",
+    )
+
+
+def is_model(path: str) -> bool:
+    """Whether `path` is an ONNX model; not so if it cannot be opened, which the command tells."""
+    try:
+        return is_onnx(path)
+    except OSError:
+        return False
+
+
+def add_frame_shape(group: Any) -> None:
+    """Add --shape, for what serves frames: with ? for axes that stay open, the batch and time."""
+    group.add_argument(
+        "--shape",
+        metavar="NAME=N,N,...",
+        action="append",
+        default=[],
+        type=partial(_shape, open_axes=True),
+        help="the shape of an input where the file leaves it open, ? for the batch and time: "
+        "input=?,576; may be repeated",
     )
 
 
@@ -99,14 +120,15 @@ def _fixed(text: str) -> tuple[str, Any]:
     return name, numbers if len(numbers) > 1 else numbers[0]
 
 
-def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+def _shape(text: str, open_axes: bool = False) -> tuple[str, tuple[int | None, ...]]:
     name, value = _pair(text)
     try:
-        shape = tuple(int(part) for part in value.split(","))
+        shape = tuple(None if open_axes and part == "?" else int(part) for part in value.split(","))
     except ValueError:
         shape = ()
-    if not shape or not all(0 < n <= MOST for n in shape):
-        raise argparse.ArgumentTypeError(f"{text!r}, expected NAME=N,N,... of 1 to {MOST}")
+    if not shape or not all(n is None or 0 < n <= MOST for n in shape):
+        more = ", or ?" if open_axes else ""
+        raise argparse.ArgumentTypeError(f"{text!r}, expected NAME=N,N,... of 1 to {MOST}{more}")
     return name, shape
 
 

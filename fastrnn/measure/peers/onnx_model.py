@@ -9,9 +9,7 @@ import numpy as np
 
 from fastrnn.measure.cases import Case, Weights
 from fastrnn.measure.peers.runner import Array, Runner
-
-# Torch's gates in ONNX's order, along the first axis: i f g o to i o f c, r z n to z r h.
-ORDER = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
+from fastrnn.models.export.nodes import ORDER
 
 
 def can(case: Case) -> bool:

@@ -41,11 +41,15 @@ class Runner:
         return np.array(y, np.float32).reshape(self.case.y_shape)
 
 
+# Of h, which is below 1, with weights in 8 bits, and then in 13: what it may be off by, as RMS.
+COMPACT_RMS = {"int8": 0.05, "int16": 0.005}
+
+
 class Fastrnn(Runner):
     """Ours: a stream, or whole sequences if the stack is bidirectional."""
 
     def __init__(self, case: Case, weights: Weights, **options: Any) -> None:
-        """`options` are the layer's: engine, isa, threads."""
+        """`options` are the layer's: engine, isa, threads, weight_dtype."""
         super().__init__(case)
         self.layer = LAYERS[case.cell].from_state_dict(weights, **options)
         engine = self.layer.engine
@@ -53,9 +57,12 @@ class Fastrnn(Runner):
             "engine": engine,
             "isa": self.layer.isa,
             "threads": self.layer.threads,
+            "weight_dtype": self.layer.weight_dtype,
         }
+        self.rms = COMPACT_RMS.get(self.layer.weight_dtype)  # None: floats, nearly the same
         isa = f" {self.layer.isa}" if self.layer.isa else ""
-        self.name = f"{engine}{isa} threads={self.layer.threads}"
+        stored = f" {self.layer.weight_dtype}" if self.rms else ""
+        self.name = f"{engine}{isa}{stored} threads={self.layer.threads}"
         if not case.carries_state:
             self.call = self._sequence
             return

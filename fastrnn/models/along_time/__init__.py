@@ -4,7 +4,7 @@ axes.py        which axes of the inputs are the batch and time
 facts.py       the same of every value, by running two batches and two lengths
 parts.py       what a rule answers; the table of rules
 analysis.py    each node's rule asked, and why one cannot
-schedule.py    which frames are where, in integers
+schedule.py    which frames are where, in integers; phases.py: what that can come to
 turn.py        the graph of one turn, in which what waits is inputs and outputs
 unrolled.py    a model along time: turns made and kept
 stream.py      `TimeStream`;  pool.py  `TimePool`

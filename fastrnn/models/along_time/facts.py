@@ -95,7 +95,9 @@ def measure(
     """
     plan = Plan.of(graph, binder)
     few, many = (1, 1) if single else (2, 3)
-    base, longer, wider = {}, {}, {}
+    base: dict[str, tuple[int, ...]] = {}
+    longer: dict[str, tuple[int, ...]] = {}
+    wider: dict[str, tuple[int, ...]] = {}
     plan.run(inputs(few, frames), base)
     dtypes = _dtypes(plan, inputs(few, frames))
     plan.run(inputs(few, 2 * frames), longer)

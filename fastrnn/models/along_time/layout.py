@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastrnn.formats import onnx
 from fastrnn.models.along_time.unrolled import Unrolled
 from fastrnn.models.batch import Batch
 from fastrnn.models.intake import Intake, Outlet
@@ -23,7 +24,9 @@ class TimeLayout:
         self._what, self._unrolled = what, unrolled
         inputs, axes = unrolled.graph.inputs, unrolled.axes
         batches = {name: fact.batch for name, fact in unrolled.inputs.items()}
-        whole, single, rest = [], [], []
+        whole: list[onnx.Value] = []
+        single: list[onnx.Value] = []
+        rest: list[onnx.Value] = []
         single_axes: dict[str, int | None] = dict(batches)
         self._time: dict[str, int] = {}  # of each input that has it, its rows in front
         for value in inputs:
@@ -38,6 +41,9 @@ class TimeLayout:
             single.append(replace(value, shape=tuple(shape[:time] + shape[time + 1 :])))
             single_axes[value.name] = None if batch is None else batch - (batch > time)
             self._time[value.name] = in_front(time, batch)
+        rows_axes: dict[str, int | None] = {value.name: 0 for value in inputs}
+        first = [self._frames_first(value, batches[value.name]) for value in inputs]
+        self._first = Intake(first, Batch(rows_axes, axes.single), what)
         self._inputs = [value.name for value in inputs]
         self._rest_names = [value.name for value in rest]
         self._whole = Intake(whole, Batch(batches, axes.single), what)
@@ -57,9 +63,52 @@ class TimeLayout:
             Outlet(self._names, Batch(one, False)),
         )
 
+    def _frames_first(self, value: onnx.Value, batch: int | None) -> onnx.Value:
+        """An input whose rows come first, and then its frames."""
+        time = self._unrolled.axes.time.get(value.name)
+        shape = list(value.shape or ())
+        rest = [n for i, n in enumerate(shape) if i not in (time, batch)]
+        return replace(value, shape=(None, *(() if time is None else (_FRAMES,)), *rest))
+
+    def rows(
+        self, args: Sequence[Any], named: Mapping[str, Any], rows: int
+    ) -> tuple[dict[str, Array], int]:
+        """Inputs (n, T, ...), or without T, with rows in front and time where it is in the file."""
+        arrays = self._first.rows(args, named, rows)
+        given = dict(zip(self._inputs, arrays, strict=True))
+        frames = 0
+        for name, time in self._time.items():
+            frames = given[name].shape[1]
+            given[name] = np.moveaxis(given[name], 1, time)
+        return given, frames
+
+    def row(self, made: Mapping[str, Array], row: int) -> Any:
+        """One stream's outputs, (T, ...)."""
+        return self.by_name(
+            {
+                name: np.moveaxis(made[name][row], self._out_time[name] - 1, 0)
+                for name in self._names
+            }
+        )
+
     def by_name(self, values: Mapping[str, Any]) -> Any:
         """A value for the only output, or a dict by name."""
         return dict(values) if len(values) > 1 else next(iter(values.values()))
+
+    def only_frame(self) -> tuple[onnx.Value, onnx.Value]:
+        """The only input and output of one frame of one row; ValueError if it has more, or lags."""
+        unrolled = self._unrolled
+        if len(unrolled.inputs) != 1 or len(unrolled.outputs) != 1 or not unrolled.prompt:
+            raise ValueError(
+                f"{self._what}: takes {', '.join(unrolled.inputs)} and gives "
+                f"{', '.join(unrolled.outputs)} (delay {self.by_name(unrolled.delay)}), expected "
+                "one input and output, and one frame for each at once"
+            )
+        made = []
+        for name, fact in (*unrolled.inputs.items(), *unrolled.outputs.items()):
+            axes = [axis for axis in fact.axes if axis.kind == "still"]
+            made.append(onnx.Value(name, fact.dtype.name, tuple(axis.length for axis in axes)))
+        return made[0], made[1]
 
     def frames(
         self, args: Sequence[Any], named: Mapping[str, Any], rows: int | None

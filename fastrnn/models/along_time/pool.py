@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrnn.errors import StateError
+from fastrnn.formats import onnx
 from fastrnn.models.along_time.layout import TimeLayout, in_front
 from fastrnn.models.along_time.unrolled import Unrolled, front
 from fastrnn.models.batch import pieces
 from fastrnn.models.ops.table import Array
-from fastrnn.models.pool import NAME, Pool
 from fastrnn.models.runner import MOST_ROWS
+from fastrnn.models.slotted import NAME, Pool
 from fastrnn.streams.pool import Ids
 from fastrnn.streams.turns import in_turn
 
@@ -40,10 +41,20 @@ class TimePool(Pool[State]):
     """
 
     def __init__(
-        self, unrolled: Unrolled, capacity: int, grow: bool, fingerprint: Callable[[], bytes]
+        self,
+        unrolled: Unrolled,
+        capacity: int,
+        grow: bool,
+        fingerprint: Callable[[], bytes],
+        initial_state: Any = None,
     ) -> None:
         super().__init__(capacity, grow, fingerprint)
         self._unrolled = unrolled
+        self._initial = (
+            State(0, unrolled.begin(1))
+            if initial_state is None
+            else State(*unrolled.taken(initial_state, 1, NAME))
+        )
         self._layout = TimeLayout(unrolled, NAME)
         self._phases = np.zeros(self.capacity, np.int64)
         self._time: dict[str, int | None] = {}  # of what waits, its rows in front
@@ -70,7 +81,10 @@ class TimePool(Pool[State]):
         return self._layout.by_name(self._unrolled.delay)
 
     def _fresh(self) -> State:
-        return State(0, self._unrolled.begin(1))
+        return self._initial
+
+    def _frames(self) -> tuple[onnx.Value, onnx.Value]:
+        return self._layout.only_frame()
 
     def _get(self, slots: Array) -> State:
         """What streams in one phase keep."""
@@ -192,19 +206,19 @@ class TimePool(Pool[State]):
 
         Parameters
         ----------
-        args, named : arrays
-            The inputs, as in a whole call, with n rows.
+        args, named : arrays (n, T, ...)
+            The inputs: of each stream T frames, one behind another wherever the file has time.
 
         Returns
         -------
-        list of arrays, or of dicts of arrays by name, one for each id
-            The frames that are complete, perhaps none, as a stream without batch returns them.
+        list of arrays (T', ...), or of dicts of arrays by name, one for each id
+            The frames that are complete, perhaps none.
 
         Raises
         ------
         As `step`.
         """
-        given, frames = self._layout.frames(args, named, len(ids))
+        given, frames = self._layout.rows(args, named, len(ids))
         return self._each(in_turn(wait, self._advance, ids, given, frames, False), len(ids))
 
     def finish(self, ids: Ids, *, wait: bool = False, **named: npt.ArrayLike) -> list[Any]:
@@ -219,8 +233,7 @@ class TimePool(Pool[State]):
         results: list[Any] = [None] * count
         for where, made in groups:
             for row, number in enumerate(where):
-                own = {name: array[row : row + 1] for name, array in made.items()}
-                results[number] = self._layout.all(own, False)
+                results[number] = self._layout.row(made, row)
         return results
 
     def _advance(

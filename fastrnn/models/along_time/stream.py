@@ -12,13 +12,11 @@ import numpy.typing as npt
 
 from fastrnn.errors import BusyError
 from fastrnn.models.along_time.layout import TimeLayout
-from fastrnn.models.along_time.unrolled import Unrolled
+from fastrnn.models.along_time.unrolled import PHASE, Unrolled
 from fastrnn.models.kept import row_numbers
 from fastrnn.models.ops.table import Array
 from fastrnn.models.stream import NAME, check_batch
 from fastrnn.streams.turns import in_turn
-
-_PHASE = "phase"  # the key of a state that says which it is
 
 
 class TimeStream:
@@ -37,7 +35,9 @@ class TimeStream:
         self._layout = TimeLayout(unrolled, NAME)
         self._lock = Lock()
         self._initial = (
-            (0, unrolled.begin(batch or 1)) if initial_state is None else self._taken(initial_state)
+            (0, unrolled.begin(batch or 1))
+            if initial_state is None
+            else unrolled.taken(initial_state, batch or 1, NAME)
         )
         self._phase, self._kept = self._initial[0], dict(self._initial[1])
         self._finished = False
@@ -168,32 +168,13 @@ class TimeStream:
             if self._finished:
                 raise RuntimeError(f"{NAME}: finished; it has no state")
             arrays = {key: array.copy() for key, array in self._kept.items()}
-            return {_PHASE: np.array(self._phase), **arrays}
+            return {PHASE: np.array(self._phase), **arrays}
 
     @state.setter
     def state(self, state: Any) -> None:
-        phase, kept = self._taken(state)
+        phase, kept = self._unrolled.taken(state, self.batch or 1, NAME)
         with self._turn():
             self._phase, self._kept, self._finished = phase, dict(kept), False
-
-    def _taken(self, state: Any) -> tuple[int, dict[str, Array]]:
-        """A phase and what is kept in it; ValueError or TypeError."""
-        phase = state.get(_PHASE) if isinstance(state, Mapping) else None
-        number = np.asarray(-1 if phase is None else phase)
-        if number.shape or number.dtype.kind not in "iu" or not 0 <= number < self._unrolled.phases:
-            raise ValueError(f"{NAME}: state is not what a stream's `state` was")
-        wanted = self._unrolled.shapes(int(number), self.batch or 1)
-        if set(wanted) != set(state) - {_PHASE}:
-            raise ValueError(f"{NAME}: state has not the arrays of its phase")
-        kept = {}
-        for key, (shape, dtype) in wanted.items():
-            array = np.asarray(state[key])
-            if array.shape != shape or array.dtype != dtype:
-                raise ValueError(
-                    f"{NAME}: state {key} is {array.dtype} {array.shape}, expected {dtype} {shape}"
-                )
-            kept[key] = array.copy()
-        return int(number), kept
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastrnn.models.along_time import schedule
 from fastrnn.models.along_time.analysis import Analysis, analyse
 from fastrnn.models.along_time.axes import InputAxes, find_axes, noise
 from fastrnn.models.along_time.facts import Axis, Fact, measure
+from fastrnn.models.along_time.phases import Phases
 from fastrnn.models.along_time.turn import Draft, Kept, ends, recurrent_states, waiting
 from fastrnn.models.graph import Graph
 from fastrnn.models.ops.table import Array
@@ -21,8 +21,8 @@ from fastrnn.models.plan import Plan
 from fastrnn.models.runner import MOST_ROWS, Runner
 from fastrnn.models.step import Binder
 
+PHASE = "phase"  # the key of a state that says which it is
 _TURNS = 256  # that are kept
-_MOST_PHASES = 1 << 16  # before a period is found
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,14 @@ class Unrolled:
         self.axes: InputAxes = find_axes(graph, self._plan, said)
         facts = measure(graph, binder, self._noise, self.axes.single, self.axes.frames)
         self.analysis: Analysis = analyse(graph, facts)
-        facts = self.analysis.facts
-        self.inputs = {v.name: self._with_rows(facts[v.name]) for v in graph.inputs}
-        self.outputs = {name: self._with_rows(facts[v]) for name, v in graph.outputs.items()}
+        known = self.analysis.facts
+        self.inputs = {v.name: self._with_rows(known[v.name]) for v in graph.inputs}
+        self.outputs = {name: self._with_rows(known[v]) for name, v in graph.outputs.items()}
         self._lock = Lock()
         self._turns: OrderedDict[Any, Turn] = OrderedDict()
         self._still: dict[int, dict[str, Array]] = {}
-        self._follow()
+        self._phases = Phases(self.analysis.parts, self.axes.time, graph.outputs)
+        self.delay, self.prompt = self._phases.delay, self._phases.prompt
 
     def _with_rows(self, fact: Fact) -> Fact:
         """The first axis of 1 as the batch, where a batch of 1 is written into the file."""
@@ -89,36 +90,6 @@ class Unrolled:
                 lengths[name, batch] = rows
         return noise(self.graph.inputs, lengths)
 
-    def _schedule(self, phase: schedule.Phase, frames: int, last: bool) -> Any:
-        given = dict.fromkeys(self.axes.time, frames)
-        return schedule.turn(self.analysis.parts, given, phase, last)
-
-    def _follow(self) -> None:
-        """Go through all phases: they depend on how many frames there were, and come round.
-
-        Sets `delay`, of each output the most frames that it lags; `prompt`, whether each frame in
-        is one frame out at once; and the phases, by number in the order in which they come.
-        """
-        phase = schedule.start(self.analysis.parts)
-        self._numbers: dict[schedule.Phase, int] = {}
-        self._phases: list[schedule.Phase] = []
-        self.delay = dict.fromkeys(self.outputs, 0)
-        self.prompt = True
-        while phase not in self._numbers:
-            if len(self._phases) == _MOST_PHASES:
-                raise ValueError(f"it does not come round within {_MOST_PHASES} frames")
-            self._numbers[phase] = len(self._phases)
-            self._phases.append(phase)
-            try:
-                _, rest, _ = self._schedule(phase, 0, True)
-            except ValueError:  # too few frames for the whole call, too
-                rest = {}
-            _, counts, phase = self._schedule(phase, 1, False)
-            for name, value in self.graph.outputs.items():
-                self.delay[name] = max(self.delay[name], rest.get(value, 0))
-                self.prompt &= counts[value] == 1
-        self.prompt &= not any(self.delay.values())
-
     @property
     def phases(self) -> int:
         """How many phases there are."""
@@ -129,7 +100,7 @@ class Unrolled:
         facts, found, at = self.analysis.facts, [], 0
         for part in self.analysis.parts:
             for number in part.windows:
-                held = self._phases[phase][at][0]
+                held = self._phases.at(phase)[at][0]
                 at += 1
                 if held:
                     found.append(waiting(part, number, facts, held))
@@ -150,7 +121,7 @@ class Unrolled:
         return turn
 
     def _make(self, phase: int, frames: int, last: bool, rows: int) -> Turn:
-        turned, counts, after = self._schedule(self._phases[phase], frames, last)
+        turned, counts, after = self._phases.turn(phase, frames, last)
         facts = self.analysis.facts
         draft = Draft(self.graph, facts, rows, self.still(rows), self.analysis.endless, last)
         for node in self.analysis.steady:
@@ -159,7 +130,7 @@ class Unrolled:
             draft.take(part, one)
         given = self.takes(frames)
         graph = draft.finished(given, counts)
-        number = -1 if last else self._numbers[after]
+        number = -1 if last else self._phases.number(after)
         own = [name for name, value in self.graph.outputs.items() if counts[value]]
         inputs = [*(self.inputs[name] for name in given), *(k.fact for k in draft.before)]
         outputs = [*(self.outputs[name] for name in own), *(k.fact for k in draft.after)]
@@ -205,6 +176,25 @@ class Unrolled:
             array = front(np.empty(one.fact.shape(rows, one.frames), one.fact.dtype), one.fact)
             found[one.key] = array.shape, array.dtype
         return found
+
+    def taken(self, state: Any, rows: int, what: str) -> tuple[int, dict[str, Array]]:
+        """The phase and what is kept of a stream's `state`; ValueError if it is none."""
+        phase = state.get(PHASE) if isinstance(state, Mapping) else None
+        number = np.asarray(-1 if phase is None else phase)
+        if number.shape or number.dtype.kind not in "iu" or not 0 <= number < self.phases:
+            raise ValueError(f"{what}: state is not what a stream's `state` was")
+        wanted = self.shapes(int(number), rows)
+        if set(wanted) != set(state) - {PHASE}:
+            raise ValueError(f"{what}: state has not the arrays of its phase")
+        kept = {}
+        for key, (shape, dtype) in wanted.items():
+            array = np.asarray(state[key])
+            if array.shape != shape or array.dtype != dtype:
+                raise ValueError(
+                    f"{what}: state {key} is {array.dtype} {array.shape}, expected {dtype} {shape}"
+                )
+            kept[key] = array.copy()
+        return int(number), kept
 
     def advance(
         self,

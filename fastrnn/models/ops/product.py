@@ -57,5 +57,5 @@ class Product:
                 adjacent = np.empty(rows.shape, rows.dtype)
                 calls.append(partial(np.copyto, adjacent, rows))
                 rows = adjacent
-            return [*calls, partial(self._tiles.run, rows, out)]
+            return [*calls, self._tiles.over(rows, out)]
         return [lambda: np.copyto(out, self(rows))]

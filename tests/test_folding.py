@@ -248,3 +248,12 @@ def test_another_parametrization_says_how_to_save_what_it_makes(part):
         ValueError, match=rf"^{name}.*remove_parametrizations\(module, tensor_name\)"
     ):
         fastrnn.RNN.from_state_dict(weights)
+
+
+def test_a_scale_of_weights_that_are_no_integers_is_no_form():
+    weights = torch.nn.LSTM(3, 4).state_dict()
+    weights["weight_ih_l0_scale"] = torch.ones(16)
+    with pytest.raises(
+        ValueError, match=r"^weight_ih_l0.*weight_ih_l0_scale: no form of weight_ih"
+    ):
+        fastrnn.LSTM.from_state_dict(weights)

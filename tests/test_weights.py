@@ -124,3 +124,12 @@ def test_frozen_is_a_private_copy():
 def test_str_is_the_constructor():
     config = StackConfig("LSTM", 3, 4, 2, bias=False, bidirectional=True, proj_size=2)
     assert str(config) == ("LSTM(3, 4, num_layers=2, bias=False, bidirectional=True, proj_size=2)")
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_projection_that_is_missing_in_the_first_layer_is_named(bidirectional):
+    config = StackConfig("LSTM", 1, 2, num_layers=2, proj_size=1, bidirectional=bidirectional)
+    found = {name: np.ones(shape) for name, shape in config.shapes().items()}
+    del found["weight_hr_l0"]
+    with pytest.raises(ValueError, match=r"^a\.weight_hr_l0 is missing, as a\.weight_hr_l\w+ is"):
+        infer_config(found, "a.")

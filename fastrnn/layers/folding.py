@@ -186,8 +186,7 @@ class Folded:
             array = to_array(name, value)
             kinds = "f" if arrays else self._kinds
             if array.dtype.kind not in ("biuf" if name.endswith("_mask") else kinds):
-                what = "floating point" if kinds == "f" else "int8 or int16"
-                raise TypeError(f"{name} has dtype {array.dtype}, expected {what}")
+                raise TypeError(f"{name} has dtype {array.dtype}, expected floating point")
             arrays.append(array)
         return arrays
 
@@ -215,6 +214,9 @@ def fold(parameter: str, names: Mapping[str, str], weights: Mapping[str, Any]) -
     if names.keys() == {""}:
         return weights[names[""]]
     form = _BY_PARTS.get(frozenset(names))
+    if form is not None and form.kinds != "f":  # a scale of floats is another form
+        first = names[form.parts[0]]
+        form = form if dtype_of(first, weights[first]).kind in form.kinds else None
     if form is not None:
         return Folded(form, names, weights)
     raise ValueError(

@@ -106,6 +106,11 @@ def infer_config(found: Mapping[str, Any], where: str = "") -> StackConfig:
             )
     rows, output_size = shapes["weight_hh_l0"]
     proj = "weight_hr_l0" in shapes
+    projections = [name for name in shapes if name.startswith("weight_hr")]
+    if projections and not proj:
+        raise ValueError(
+            f"{where}weight_hr_l0 is missing" + _because("weight_hr_l0", projections, where)
+        )
     hidden_size = shapes["weight_hr_l0"][1] if proj else output_size
     cells = {
         gates * hidden_size: cell for cell, gates in GATES.items() if cell == "LSTM" or not proj

@@ -162,8 +162,7 @@ def steady_clients(url: str, path: str, ready: Any, go: Any, numbers: range, res
                     name: getattr(client, name)
                     for name in ("sent", "answered", "differing", "late", "code", "state")
                 },
-                # The first second is that of the crowd at the door.
-                "latencies": np.array(client.latencies[100:], np.float32),
+                "latencies": np.array(client.latencies, np.float32),
             }
             for client in asyncio.run(run())
         ]

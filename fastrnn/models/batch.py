@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from fastrnn.formats import onnx
-from fastrnn.models.inputs import element_dtype
 from fastrnn.models.ops.table import Array
+from fastrnn.models.trial import TooLargeError, noise
 
 Run = Callable[[list[Array]], list[Array]]
 
@@ -46,7 +46,7 @@ def find_batch(
     Raises
     ------
     ValueError
-        The states have a batch, and an input has none.
+        The states have a batch, and an input has none; or the inputs are too large to be tried.
     """
     symbol = _symbol(inputs, states)
     axes: dict[str, int | None] = {}
@@ -95,11 +95,21 @@ def _measure(
 ) -> dict[str, int | None] | None:
     """The axes with those of the outputs measured; None where rows are not computed apart."""
     for length in LENGTHS:
+        lengths = {
+            (name, i): 3 if i == axes[name] else length
+            for name, value in inputs.items()
+            for i, axis in enumerate(value.shape or ())
+            if i == axes[name] or not isinstance(axis, int)
+        }
         try:
-            three = _trial(inputs, axes, 3, length)
+            three = noise(inputs.values(), lengths)
             made = run(three)
             rows = [axes[name] for name in inputs]
             one = run([np.take(x, [1], axis) for x, axis in zip(three, rows, strict=True)])
+        except TooLargeError:
+            if length == LENGTHS[0]:
+                raise
+            break
         except ValueError:
             continue
         found = dict(axes)
@@ -114,22 +124,6 @@ def _measure(
                 return None
         return found
     return dict(axes)
-
-
-def _trial(
-    inputs: Mapping[str, onnx.Value], axes: Mapping[str, int | None], batch: int, length: int
-) -> list[Array]:
-    rng = np.random.default_rng(0)
-    made = []
-    for name, value in inputs.items():
-        shape = [
-            batch if i == axes[name] else axis if isinstance(axis, int) else length
-            for i, axis in enumerate(value.shape or ())
-        ]
-        dtype = element_dtype(value)
-        noise = rng.standard_normal(shape) if dtype.kind == "f" else np.zeros(shape)
-        made.append(noise.astype(dtype))
-    return made
 
 
 def _ones(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,12 +15,14 @@ from fastrnn.models.batch import Batch, lone_shape
 from fastrnn.models.inputs import element_dtype
 from fastrnn.models.intake import from_file, to_file
 from fastrnn.models.ops.table import Array
+from fastrnn.models.trial import check_size
 
 
 class StateTypes:
     """The states of one stream: names, shapes, dtypes, and where the file has the batch.
 
-    Raises ValueError where the file leaves open an axis other than the batch's.
+    Raises ValueError where the file leaves open an axis other than the batch's, or where the
+    states of one stream are larger than any file needs (64 MiB).
     """
 
     def __init__(self, values: Sequence[onnx.Value], batch: Batch) -> None:
@@ -35,6 +38,10 @@ class StateTypes:
                 )
             self.shapes.append(shape)
         self.dtypes = [element_dtype(value) for value in values]
+        total = 0
+        for name, shape, dtype in zip(self.names, self.shapes, self.dtypes, strict=True):
+            total += math.prod(shape) * dtype.itemsize
+            check_size(f"state {name[:80]!r}", shape, total)
 
     def zeros(self, rows: int) -> list[Array]:
         """The states of so many streams, (B, ...)."""

@@ -186,7 +186,7 @@ class Model:
             return Unrolled(self._graph, self._binder, self._time_axis)
         except ValueError as error:
             several = len(self.inputs) > 1
-            may = ", ".join(candidates(self.inputs, self.outputs)) if several else ""
+            may = candidates(self.inputs, self.outputs) if several else ""
             hint = f" (or does it have states? load_model's states= may be {may})" if may else ""
             raise ValueError(f"{self._name}: {error}{hint}") from None
 

@@ -5,14 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-import numpy as np
-
 from fastrnn.models.graph import Graph
-from fastrnn.models.inputs import element_dtype
 from fastrnn.models.plan import Plan
 from fastrnn.models.step import Binder
-
-_MOST = 1 << 24  # elements of an input
+from fastrnn.models.trial import zeros
 
 
 def probe(graph: Graph) -> dict[str, tuple[int, ...]]:
@@ -22,20 +18,16 @@ def probe(graph: Graph) -> dict[str, tuple[int, ...]]:
     """
     fixed = {n for value in graph.inputs for n in value.shape or () if isinstance(n, int)}
     primes = [n for n in (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47) if n not in fixed]
-    lengths: dict[Any, int] = {}
-    arrays = []
-    for value in graph.inputs:
-        shape = []
-        for axis, length in enumerate(value.shape or ()):
-            if not isinstance(length, int):
-                key = length or (value.name, axis)
-                length = lengths.setdefault(key, primes[len(lengths) % len(primes)])
-            shape.append(length)
-        claimed = int(np.prod(shape, dtype=object))
-        if claimed > _MOST:
-            return {}
-        arrays.append(np.zeros(shape, element_dtype(value)))
+    chosen: dict[Any, int] = {}
+    lengths = {
+        (value.name, axis): chosen.setdefault(
+            length or (value.name, axis), primes[len(chosen) % len(primes)]
+        )
+        for value in graph.inputs
+        for axis, length in enumerate(value.shape or ())
+        if not isinstance(length, int)
+    }
     shapes: dict[str, tuple[int, ...]] = {}
     with suppress(ValueError):
-        Plan.of(graph, Binder({})).run(arrays, shapes)
+        Plan.of(graph, Binder({})).run(zeros(graph.inputs, lengths), shapes)
     return shapes

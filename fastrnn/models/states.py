@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import islice, product
 from typing import Any
 
 from fastrnn.formats import onnx
@@ -11,6 +12,10 @@ from fastrnn.formats.source import shown
 
 _BEFORE = {"in", "input", "prev", "previous", "old", "init", "initial", "0"}
 _AFTER = {"out", "output", "next", "new", "cur", "last", "final", "n", "1"}
+_LONG = 1000  # characters of a name that tells nothing: stems take the square of them
+_LIKE = 64  # outputs whose names are like one input's
+_SHOWN = 8  # candidates in a message
+_LOOKED_AT = 10_000  # pairs, for them
 
 Values = Mapping[str, onnx.Value]
 
@@ -33,12 +38,13 @@ def find_states(inputs: Values, outputs: Values, said: Mapping[str, str] | None)
     if said is not None:
         _check(inputs, outputs, said)
         return dict(said)
-    fitting = {
-        name: [
-            other for other in outputs if _agree(value, outputs[other]) and _related(name, other)
-        ]
-        for name, value in inputs.items()
-    }
+    after = _by_stem(outputs)
+    fitting = {}
+    for name, value in inputs.items():
+        near = {other for stem in _stems(name, _BEFORE) for other in after.get(stem, ())} - {name}
+        if len(near) > _LIKE:
+            return {}  # which is which cannot be told from names
+        fitting[name] = [other for other in near if _agree(value, outputs[other])]
     pairs = {name: others[0] for name, others in fitting.items() if len(others) == 1}
     alone = len(set(pairs.values())) == len(pairs)
     if (
@@ -50,14 +56,12 @@ def find_states(inputs: Values, outputs: Values, said: Mapping[str, str] | None)
     return pairs
 
 
-def candidates(inputs: Values, outputs: Values) -> list[str]:
-    """What could be said in `states`: pairs of one type and of shapes that agree."""
-    return [
-        f"{name!r}: {other!r}"
-        for name, value in inputs.items()
-        for other, made in outputs.items()
-        if _agree(value, made)
-    ]
+def candidates(inputs: Values, outputs: Values) -> str:
+    """What could be said in `states`, the first few: pairs of one type and of shapes that agree."""
+    pairs = islice(product(inputs.items(), outputs.items()), _LOOKED_AT)
+    agree = (f"{n!r}: {other!r}" for (n, v), (other, made) in pairs if _agree(v, made))
+    found = list(islice(agree, _SHOWN + 1))
+    return ", ".join([*found[:_SHOWN], "..."] if len(found) > _SHOWN else found)
 
 
 def _check(inputs: Values, outputs: Values, said: Mapping[str, str]) -> None:
@@ -71,7 +75,7 @@ def _check(inputs: Values, outputs: Values, said: Mapping[str, str]) -> None:
                     f"{', '.join(known) or 'there is none'}"
                 )
         if not _agree(inputs[name], outputs[other]):
-            may = ", ".join(candidates(inputs, outputs)) or "none"
+            may = candidates(inputs, outputs) or "none"
             raise ValueError(
                 f"load_model: states {name!r}: {other!r} differ in shape or type "
                 f"({inputs[name].shape} and {outputs[other].shape}); pairs that agree: {may}"
@@ -94,13 +98,18 @@ def _agree(before: onnx.Value, after: onnx.Value) -> bool:
     )
 
 
-def _related(before: str, after: str) -> bool:
-    """Whether two names say the same of before and after."""
-    return before != after and bool(_stems(before, _BEFORE) & _stems(after, _AFTER))
+def _by_stem(outputs: Values) -> dict[tuple[str, ...], list[str]]:
+    found: dict[tuple[str, ...], list[str]] = {}
+    for name in outputs:
+        for stem in _stems(name, _AFTER):
+            found.setdefault(stem, []).append(name)
+    return found
 
 
 def _stems(name: str, roles: set[str]) -> set[tuple[str, ...]]:
     """A name's words, and these without one that tells before or after; never none at all."""
+    if len(name) > _LONG:
+        return {(name,)}
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", name)
     words = [word.lower() for word in words]
     stems = {tuple(words)}

@@ -8,17 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from fastrnn.formats import onnx
 from fastrnn.models.graph import Graph
-from fastrnn.models.inputs import element_dtype
 from fastrnn.models.ops.cells import GATES
-from fastrnn.models.ops.table import Array
 from fastrnn.models.plan import Plan
+from fastrnn.models.trial import Place, noise
 
 # Lengths of axes that are tried, until one is long enough for the graph; the other run has twice
 # as many.
 LENGTHS = (32, 8, 96, 256, 1024, 4096, 16384)
 _FEW = 2
+_MOST_OPEN = 64  # axes that are tried, each by runs of the graph
 _TIME = {
     "t",
     "time",
@@ -33,7 +32,6 @@ _TIME = {
     "steps",
 }
 _WINDOWED = {"Conv", "ConvTranspose", "MaxPool", "AveragePool"}
-Place = tuple[str, int]  # an input and one of its axes
 
 
 @dataclass(frozen=True)
@@ -116,22 +114,12 @@ def _groups(graph: Graph, given: Mapping[str, int] | None) -> dict[str, list[Pla
             elif not isinstance(length, int):
                 symbol = length or f"{value.name}[{axis}]"
                 groups.setdefault(symbol, []).append((value.name, axis))
+    if len(groups) > _MOST_OPEN:
+        raise ValueError(
+            f"{len(groups)} axes are open, expected at most {_MOST_OPEN}: say time_axis, or fix "
+            "inputs with load_model's fixed="
+        )
     return groups
-
-
-def noise(values: tuple[onnx.Value, ...], lengths: Mapping[Place, int]) -> list[Array]:
-    """Inputs with the open axes of those lengths; zeros where they are no real numbers."""
-    made = []
-    for number, value in enumerate(values):
-        rng = np.random.default_rng([number])
-        shape = [
-            lengths.get((value.name, i), n if isinstance(n, int) else 1)
-            for i, n in enumerate(value.shape or ())
-        ]
-        dtype = element_dtype(value)
-        real = rng.standard_normal(shape) if dtype.kind == "f" else np.zeros(shape)
-        made.append(real.astype(dtype))
-    return made
 
 
 def _shapes(

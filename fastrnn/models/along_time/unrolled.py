@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastrnn.models.along_time.analysis import Analysis, analyse
-from fastrnn.models.along_time.axes import InputAxes, find_axes, noise
+from fastrnn.models.along_time.axes import InputAxes, find_axes
 from fastrnn.models.along_time.facts import Axis, Fact, measure
 from fastrnn.models.along_time.phases import Phases
 from fastrnn.models.along_time.turn import Draft, Kept, ends, recurrent_states, waiting
@@ -20,6 +21,7 @@ from fastrnn.models.ops.table import Array
 from fastrnn.models.plan import Plan
 from fastrnn.models.runner import MOST_ROWS, Runner
 from fastrnn.models.step import Binder
+from fastrnn.models.trial import noise
 
 PHASE = "phase"  # the key of a state that says which it is
 _TURNS = 256  # that are kept
@@ -88,7 +90,7 @@ class Unrolled:
         for name, batch in self.axes.batch.items():
             if batch is not None:
                 lengths[name, batch] = rows
-        return noise(self.graph.inputs, lengths)
+        return noise(self.graph.inputs, lengths, math.inf)  # as many as the caller asked for
 
     @property
     def phases(self) -> int:

@@ -1,0 +1,104 @@
+"""What a file declares of its inputs' shapes bounds nothing that is made to try it out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import onnx_models
+import pytest
+from onnx import helper
+from onnx_models import value
+
+import fastrnn
+
+HUGE = 10**9  # floats: 4 GB, in a file of 200 bytes
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+import fastrnn
+model = fastrnn.load_model(sys.argv[1])
+for make in (lambda: model.stream(), lambda: model.pool(2)):
+    try:
+        make()
+    except ValueError as error:
+        print(error)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+"""
+
+
+def relu(*shape):
+    node = helper.make_node("Relu", ["x"], ["y"])
+    return onnx_models.model([node], [value("x", *shape)], [value("y", *shape)])
+
+
+def with_state(x, h):
+    nodes = [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Neg", ["h"], ["h_out"])]
+    return onnx_models.model(
+        nodes, [value("x", *x), value("h", *h)], [value("y", *x), value("h_out", *h)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("proto", "says"),
+    [
+        (relu("batch", "time", HUGE), "input 'x' of "),
+        (relu("a", "b", "c", "d", 1 << 24), "input 'x' of "),
+        (with_state(("batch", HUGE), ("batch", 4)), "input 'x' of "),
+        (with_state(("batch", 4), ("batch", HUGE)), "'h' "),
+        (with_state((1, 4), (1, HUGE)), "'h' "),
+    ],
+    ids=["input", "many axes", "beside a state", "state", "state of a batch of one"],
+)
+def test_a_declared_shape_is_not_allocated(tmp_path, proto, says):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(proto.SerializeToString())
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, path], capture_output=True, text=True, timeout=60
+    )
+    *errors, mebibytes = done.stdout.splitlines() or [done.stderr]
+    assert done.returncode == 0, done.stderr
+    assert len(errors) == 2
+    assert all(says in error and "MiB" in error for error in errors), errors
+    assert int(mebibytes) < 400
+
+
+def test_many_open_axes_take_no_time():
+    """Each would be tried by itself, over the whole graph."""
+    names = [f"x{i}" for i in range(3000)]
+    nodes = [helper.make_node("Relu", [name], [f"y{name}"]) for name in names]
+    proto = onnx_models.model(
+        nodes,
+        [value(name, "batch", f"t{name}", 2) for name in names],
+        [value(f"y{name}", "batch", f"t{name}", 2) for name in names],
+    )
+    model = fastrnn.load_model(proto.SerializeToString())
+    with pytest.raises(ValueError, match=r"3001 axes are open, expected at most 64: .*time_axis"):
+        model.stream()
+
+
+def test_few_candidates_for_states_are_named():
+    names = [f"x{i}" for i in range(3000)]
+    proto = onnx_models.model(
+        [helper.make_node("Relu", [name], [f"y{name}"]) for name in names],
+        [value(name, 1, 2) for name in names],
+        [value(f"y{name}", 1, 2) for name in names],
+    )
+    model = fastrnn.load_model(proto.SerializeToString())
+    with pytest.raises(ValueError, match=r"states= may be 'x0': 'yx0', .*, \.\.\.\)$") as caught:
+        model.stream()
+    assert len(str(caught.value)) < 1000
+
+
+def test_what_is_said_of_time_needs_no_trial_of_each():
+    nodes = [helper.make_node("Relu", [f"x{i}"], [f"y{i}"]) for i in range(40)]
+    proto = onnx_models.model(
+        nodes,
+        [value(f"x{i}", "batch", f"t{i}", 2) for i in range(40)],
+        [value(f"y{i}", "batch", f"t{i}", 2) for i in range(40)],
+    )
+    stream = fastrnn.load_model(proto.SerializeToString(), time_axis=1).stream()
+    x = np.ones((3, 2), np.float32)
+    assert stream.run(**{f"x{i}": x for i in range(40)})["y7"].shape == (3, 2)

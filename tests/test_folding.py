@@ -257,3 +257,18 @@ def test_a_scale_of_weights_that_are_no_integers_is_no_form():
         ValueError, match=r"^weight_ih_l0.*weight_ih_l0_scale: no form of weight_ih"
     ):
         fastrnn.LSTM.from_state_dict(weights)
+
+
+def test_weights_that_cannot_be_taken_leave_all_as_it_was():
+    """What is said of folding, too."""
+    weights = {name: p.detach().numpy() for name, p in torch.nn.LSTM(5, 6).named_parameters()}
+    layer = fastrnn.LSTM(5, 6)
+    layer.load_state_dict(weights)
+    y, before = layer(X)[0], dict(layer.state_dict())
+    masked = {**weights, "weight_hh_l0_mask": np.ones_like(weights["weight_hh_l0"])}
+    masked["bias_ih_l0"] = np.full(24, np.nan, np.float32)
+    with pytest.raises(ValueError, match="bias_ih_l0 holds NaN"):
+        layer.load_state_dict(masked)
+    assert layer.folded == {}
+    assert all(array is before[name] for name, array in layer.state_dict().items())
+    np.testing.assert_array_equal(layer(X)[0], y)

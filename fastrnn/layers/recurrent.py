@@ -198,11 +198,11 @@ class RecurrentLayer:
     def take(self, found: StackWeights) -> None:
         """Take the weights of a stack of this layer's sizes; raises as load_state_dict."""
         where = f"{self._cell}: {found.prefix}{'.' if found.prefix else ''}"
-        self._folded = dict(found.folded)
         if self._is_compact:
             self._pack(freeze_compact(found.parameters, self.weight_dtype, where))
         else:
             self._pack(freeze(found.parameters, self.dtype, where))
+        self._folded = dict(found.folded)
 
     @property
     def _is_compact(self) -> bool:

@@ -136,6 +136,11 @@ async def until(condition, seconds=20):
         await asyncio.sleep(0.002)
 
 
+def heard() -> None:
+    """A hang-up is not ignored, as it is in what `nohup pytest` starts."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class ServerProcess:
     """`fastrnn serve` in a process of its own, on a free port of the loopback."""
 
@@ -143,6 +148,7 @@ class ServerProcess:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "fastrnn", "serve", str(path), "--port", "0", *options],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            preexec_fn=heard,
         )  # fmt: skip
         self.banner = [self.process.stdout.readline(), self.process.stdout.readline()]
         found = re.search(r"serving ws://127\.0\.0\.1:(\d+)/stream", self.banner[1])

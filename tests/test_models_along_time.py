@@ -197,22 +197,27 @@ def joined(stream, x, cuts, axis=-1):
     )
 
 
+def drawn(draw, path):
+    """A model of random layers, an input and what it gives as a whole."""
+    stack = Stack(np.random.default_rng(draw(st.integers(0, 2**32))))
+    for layer in draw(st.lists(st.sampled_from(LAYERS), min_size=1, max_size=6)):
+        layer(stack, draw)
+    isa = draw(st.sampled_from(available_isas()))
+    made = fastrnn.load_model(stack.write(path), isa=isa, time_axis=2)
+    rows, frames = draw(st.integers(1, 5)), draw(st.integers(1, 60))
+    x = stack.rng.standard_normal((rows, CHANNELS, frames)).astype(np.float32)
+    try:
+        return made, x, made(x)
+    except ValueError:  # too few frames
+        assume(False)
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_pieces_are_the_whole(data, tmp_path_factory):
     draw = data.draw
-    stack = Stack(np.random.default_rng(draw(st.integers(0, 2**32))))
-    for layer in draw(st.lists(st.sampled_from(LAYERS), min_size=1, max_size=6)):
-        layer(stack, draw)
-    path = stack.write(tmp_path_factory.getbasetemp() / "stack.onnx")
-    isa = draw(st.sampled_from(available_isas()))
-    made = fastrnn.load_model(path, isa=isa, time_axis=2)
-    rows, frames = draw(st.integers(1, 5)), draw(st.integers(1, 60))
-    x = stack.rng.standard_normal((rows, CHANNELS, frames)).astype(np.float32)
-    try:
-        whole = made(x)
-    except ValueError:  # too few frames
-        assume(False)
+    made, x, whole = drawn(draw, tmp_path_factory.getbasetemp() / "stack.onnx")
+    rows, _, frames = x.shape
     cuts = sorted(draw(st.lists(st.integers(0, frames), max_size=12)))
     stream = made.stream(rows)
     assert np.array_equal(joined(stream, x, cuts), whole)
@@ -235,6 +240,48 @@ def test_pieces_are_the_whole(data, tmp_path_factory):
         ids[moved] = pool.load(saved)
     for row, y in zip(range(rows), pool.finish(ids), strict=True):
         assert np.array_equal(np.concatenate([*came[row], y]).T, whole[row])
+
+
+def has_steps(made, x):
+    """Whether one frame in is one frame out at once."""
+    try:
+        made.stream(len(x)).step(x[..., 0])
+    except ValueError:
+        return False
+    return True
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_pieces_of_one_length_are_the_whole(data, tmp_path_factory):
+    """From the third on they are computed over arrays that stay; whatever else is done between."""
+    draw = data.draw
+    made, x, whole = drawn(draw, tmp_path_factory.getbasetemp() / "stack.onnx")
+    rows, _, frames = x.shape
+    stream, came, at = made.stream(rows), [], 0
+    prompt = has_steps(made, x)
+    while at < frames:
+        size = draw(st.integers(1, 4))
+        for _ in range(draw(st.integers(1, 8))):
+            part = x[..., at : at + size]
+            if draw(st.booleans()):
+                part = part.astype(np.float64)
+            if prompt and size == 1 and part.size and draw(st.booleans()):
+                came.append(stream.step(part[..., 0])[..., None])
+            else:
+                came.append(stream.run(part))
+            at += size
+            between = draw(st.sampled_from(["nothing", "nothing", "fault", "state", "other"]))
+            if between == "fault":
+                with pytest.raises((ValueError, TypeError)):
+                    stream.run(x[:, :-1, :size])
+            elif between == "state":
+                stream.state = stream.state
+            elif between == "other":
+                other = made.stream(rows, initial_state=stream.state)
+                stream.run(x[..., :size])  # which no longer matters
+                stream = other
+    assert np.array_equal(np.concatenate([*came, stream.finish()], -1), whole)
 
 
 def load(tmp_path, *layers, shape=("batch", CHANNELS, "frames"), **more) -> fastrnn.Model:
@@ -301,6 +348,33 @@ def test_one_frame_at_a_time(tmp_path):
 def test_what_is_printed(tmp_path):
     assert "along time: axis 2 of x; frames late: v1 2" in repr(load(tmp_path, looking_ahead))
     assert "no streams: " in repr(load(tmp_path, backwards))
+
+
+def test_what_cannot_be_put_out_changes_nothing(tmp_path):
+    def with_state(stack):
+        stack.add(
+            "GRU", stack.noise(1, 9, 3), stack.noise(1, 9, 3), "", "", "h", outputs=2, hidden_size=3
+        )
+
+    stack = Stack(np.random.default_rng(0))
+    with_state(stack)
+    node = stack.nodes[-1]
+    node.output[:] = ["y", "h_out"]
+    made = model(
+        [node],
+        [value("x", 1, "batch", 3), value("h", 1, "batch", 3)],
+        [value("y", 1, 1, "batch", 3), value("h_out", 1, "batch", 3)],
+        stack.weights,
+    )
+    stream = fastrnn.load_model(made.SerializeToString()).stream(2)
+    x = noise(1, 2, 3)
+    for _ in range(3):
+        stream.step(x)
+    before = stream.state
+    for out, error in ((np.empty(3, np.float32), ValueError), (np.empty((1, 1, 2, 3)), TypeError)):
+        with pytest.raises(error, match="out is"):
+            stream.step(x, out=out)
+        assert np.array_equal(stream.state, before)
 
 
 def test_frames_that_come_late_are_no_step(tmp_path):

@@ -8,13 +8,15 @@ arrays that the first run made.
 from __future__ import annotations
 
 import operator
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from fastrnn._kernels.core import Stack
+from fastrnn._kernels.product import Over
 from fastrnn.models.graph import Graph, Node
 from fastrnn.models.ops.table import Array
 from fastrnn.models.step import FAULTS, Binder
@@ -32,6 +34,11 @@ class Bound:
 
     `inputs` and `outputs` are the arrays, by name: fill the former, call, read the latter. Several
     threads may not share one.
+
+    Attributes
+    ----------
+    nbytes : of all its arrays
+    is_compiled : whether no call is one of NumPy's functions, which may warn
     """
 
     def __init__(self, graph: Graph, inputs: Mapping[str, Array], binder: Binder) -> None:
@@ -40,12 +47,14 @@ class Bound:
         self._values: dict[str, Any] = {"": None, **graph.constants, **self.inputs}
         self._calls: list[Call] = []
         self._nodes: list[Node] = []  # of each call
+        self._readers: Counter[int] = Counter()  # nodes with calls, by the array that they read
         with np.errstate(all="ignore"):
             for node in graph.nodes:
                 self._add(node, binder)
         self.outputs = {name: self._values[value] for name, value in graph.outputs.items()}
         arrays = {id(base): base for base in map(_base, self._values.values()) if base is not None}
         self.nbytes = sum(array.nbytes for array in arrays.values())
+        self.is_compiled = all(_is_sure(call) or _is_whole(call) for call in self._calls)
         del self._values
 
     def _add(self, node: Node, binder: Binder) -> None:
@@ -63,6 +72,7 @@ class Bound:
             calls = self._calls_for(node, function, given, results)
             self._calls += calls
             self._nodes += [node] * len(calls)
+            self._readers.update({id(_base(array)) for array in given if array is not None})
         self._values.update(zip(node.outputs, results, strict=False))
         self._values[""] = None
 
@@ -87,6 +97,25 @@ class Bound:
             return [partial(_assign, results[0], function, given)]
         return [partial(_assign_all, results, function, given)]
 
+    def without_copies(self, pairs: Sequence[tuple[Array, Array]]) -> list[Call] | None:
+        """The calls without those that copy the first of each pair to the second, where one node
+        advances all the seconds at once.
+
+        It then advances what it finds there. None where that is not so, or where something after
+        it might fail, or reads what is before it.
+        """
+        places = []
+        for before, after in pairs:
+            found = [i for i, call in enumerate(self._calls) if _copies(call, before, after)]
+            if len(found) != 1 or self._readers[id(_base(before))] != 1:
+                return None
+            places += found
+        if len({self._nodes[i].outputs for i in places}) != 1:
+            return None
+        rest = [call for i, call in enumerate(self._calls) if i not in places]
+        unsure = [call for call in self._calls[min(places) :] if not _is_sure(call)]
+        return rest if len(unsure) == 1 and _is_whole(unsure[0]) else None
+
     def __call__(self) -> None:
         """Compute the outputs from what is in the inputs.
 
@@ -95,6 +124,13 @@ class Bound:
         ValueError
             A node cannot be computed; it is named.
         """
+        if self.is_compiled:
+            self._run()
+        else:
+            with np.errstate(all="ignore"):
+                self._run()
+
+    def _run(self) -> None:
         calls = iter(self._calls)
         try:
             for call in calls:
@@ -102,6 +138,36 @@ class Bound:
         except FAULTS as error:
             done = len(self._calls) - operator.length_hint(calls) - 1
             raise ValueError(f"{self._nodes[done]}: {error}") from error
+
+
+def _is_sure(call: Call) -> bool:
+    """Whether a call neither fails nor warns."""
+    return isinstance(call, Over) or (isinstance(call, partial) and call.func is np.copyto)
+
+
+def _is_whole(call: Call) -> bool:
+    """Whether a call is a layer's, which advances its states by all of its steps or not at all."""
+    owner = getattr(call.func, "__self__", None) if isinstance(call, partial) else None
+    return isinstance(owner, Stack)
+
+
+def _copies(call: Call, source: Array, target: Array) -> bool:
+    """Whether a call copies just one array to the other."""
+    return (
+        isinstance(call, partial)
+        and call.func is np.copyto
+        and _is_same(call.args[0], target)
+        and _is_same(call.args[1], source)
+    )
+
+
+def _is_same(a: Any, b: Array) -> bool:
+    """Whether two arrays are the same memory in the same order, but for axes of 1."""
+    if not isinstance(a, np.ndarray) or a.dtype != b.dtype:
+        return False
+    x, y = a.squeeze(), b.squeeze()
+    start = x.__array_interface__["data"][0] == y.__array_interface__["data"][0]
+    return start and x.shape == y.shape and x.strides == y.strides
 
 
 def _looks_at(source: Any, results: Sequence[Array]) -> bool:
@@ -153,8 +219,7 @@ class Bounds:
             bound = self._make()
         for target, value in zip(bound.inputs.values(), values, strict=True):
             np.copyto(target, value)
-        with np.errstate(all="ignore"):
-            bound()
+        bound()
         made = [np.array(array, order="C") for array in bound.outputs.values()]
         self._free.append(bound)
         return made

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import repeat
+from operator import setitem
 from typing import Any
 
 import numpy as np
@@ -19,6 +23,10 @@ class Groove:
     given : views of the run's inputs as a caller has them
     made : views of its outputs as a caller wants them
     states, news : where the run reads each state, and where it leaves the next one
+
+    Attributes
+    ----------
+    states : where the states are between two calls
     """
 
     def __init__(
@@ -30,13 +38,20 @@ class Groove:
         news: Sequence[Array],
     ) -> None:
         assert run.bound is not None
-        self.run, self._compute = run, run.bound
-        self.states = list(states)
+        self.run = run
         self._given, self._made = tuple(given), tuple(made)
         self._types = [(view.shape, view.dtype) for view in given]
-        self._back = tuple(zip(states, news, strict=True))
         # One state may become another, or an output be a state.
-        self._mixed = any(np.may_share_memory(a, b) for a in run.inputs for b in news)
+        mixed = any(np.may_share_memory(a, b) for a in run.inputs for b in news)
+        calls = None if mixed else run.bound.without_copies(list(zip(states, news, strict=True)))
+        if calls is not None:  # what comes is left where it is read
+            _copy_all(news, states)
+            self.states, self._news = list(news), ()
+            self._compute: Callable[[], Any] = partial(_call_all, calls)
+        else:
+            self.states, self._news = list(states), tuple(news)
+            self._compute = run.bound
+        self._mixed = mixed
 
     def fits(self, args: Sequence[Any]) -> bool:
         """Whether these are arrays of the same types and shapes as before."""
@@ -55,23 +70,29 @@ class Groove:
         ValueError, TypeError
             A node cannot be computed, or `out` does not fit the only output.
         """
-        copy = np.copyto
+        if out is not None:
+            check_out(out, self._made)
         for view, array in zip(self._given, args, strict=True):
-            copy(view, array)
-        with np.errstate(all="ignore"):
-            self._compute()
+            view[...] = array
+        self._compute()
         if out is None:
             made = [array.copy() for array in self._made]
         else:
-            check_out(out, self._made)
-            copy(out, self._made[0])
+            out[...] = self._made[0]
             made = [out]
-        back: Any = self._back
-        if self._mixed:
-            back = [(state, new.copy()) for state, new in back]
-        for state, new in back:
-            copy(state, new)
+        if self._news:
+            _copy_all(self.states, [n.copy() for n in self._news] if self._mixed else self._news)
         return made
+
+
+def _copy_all(targets: Sequence[Array], sources: Sequence[Array]) -> None:
+    """All or, where a signal's handler raises, none: no line of Python is between them."""
+    deque(map(setitem, targets, repeat(...), sources), maxlen=0)
+
+
+def _call_all(calls: Sequence[Callable[[], Any]]) -> None:
+    for call in calls:
+        call()
 
 
 def check_out(out: Any, made: Sequence[Array]) -> None:

@@ -105,8 +105,7 @@ class Run:
     def run(self) -> None:
         """Compute the outputs from the inputs; raises ValueError, which names the node."""
         if self._bound is not None:
-            with np.errstate(all="ignore"):
-                self._bound()
+            self._bound()
         else:
             self.outputs = self._seen(self._plan.run(self._views))
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from threading import Lock
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +11,10 @@ import numpy.typing as npt
 from fastrnn.errors import BusyError
 from fastrnn.models.groove import Groove
 from fastrnn.models.kept import row_numbers
+from fastrnn.models.live import NAME, Live
 from fastrnn.models.ops.table import Array
 from fastrnn.models.recurrence import Recurrence
 from fastrnn.streams.turns import in_turn
-
-NAME = "model stream"
 
 
 def check_batch(batch: Any) -> None:
@@ -30,7 +27,7 @@ def check_batch(batch: Any) -> None:
         raise ValueError(f"{NAME}: batch={batch!r}, expected an integer >= 1 or None")
 
 
-class ModelStream:
+class ModelStream(Live):
     """B streams through a model, stepped together; made by `model.stream(batch)`.
 
     A step takes what one call of the file takes, in the file's own shapes, without the inputs and
@@ -43,6 +40,7 @@ class ModelStream:
         self, recurrence: Recurrence, batch: int | None, initial_state: Any = None
     ) -> None:
         check_batch(batch)
+        super().__init__()
         self.batch = batch
         self._recurrence = recurrence
         self._intake, self._outlet = recurrence.intake(NAME), recurrence.outlet
@@ -53,7 +51,6 @@ class ModelStream:
         )
         self._states = [state.copy() for state in self._initial]
         self._groove: Groove | None = None
-        self._lock = Lock()
 
     def step(
         self,
@@ -140,22 +137,6 @@ class ModelStream:
         with self._turn():
             for own, state in zip(self._states, states, strict=True):
                 own[rows] = state[rows]
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        if not self._lock.acquire(False):
-            raise BusyError(f"{NAME}: in use by another thread")
-        try:
-            yield
-        finally:
-            self._lock.release()
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        """Refuse copies and pickles, which would share or lose the live state."""
-        raise TypeError(
-            f"{NAME}: cannot be copied or pickled; copy its state into another stream of the same "
-            "model: model.stream(batch).state = stream.state"
-        )
 
     def __repr__(self) -> str:
         return f"<{NAME}, batch={self.batch}>"

@@ -155,14 +155,24 @@ class TimeLayout:
         for where, made in groups:
             out[where] = made[name].squeeze(self._out_time[name])
 
-    def all(self, made: Mapping[str, Array], batched: bool) -> Any:
-        """Outputs in the file's layout."""
-        return self._all.answer([made[name] for name in self._names], batched)
+    def given(self, given: Mapping[str, Array], single: bool, batched: bool) -> list[Array]:
+        """The reverse of `frame`, or of `frames`."""
+        arrays = [
+            given[name].squeeze(self._time[name]) if single and name in self._time else given[name]
+            for name in self._inputs
+        ]
+        return (self._single if single else self._whole).shown(arrays, batched)
 
-    def one(self, made: Mapping[str, Array], batched: bool) -> Any:
-        """Outputs of one frame without the axis of time."""
+    def made(self, made: Mapping[str, Array], single: bool, batched: bool) -> list[Array]:
+        """Outputs in the file's layout; those of one frame without the axis of time."""
+        if not single:
+            return self._all.views([made[name] for name in self._names], batched)
         frames = [made[name].squeeze(self._out_time[name]) for name in self._names]
-        return self._one.answer(frames, batched)
+        return self._one.views(frames, batched)
+
+    def named(self, shown: Sequence[Array]) -> Any:
+        """What `made` returned, as a caller gets it."""
+        return self._all.named(shown)
 
 
 def in_front(time: int, batch: int | None) -> int:

@@ -189,7 +189,7 @@ class TimePool(Pool[State]):
         if target is not None:
             return out
         if len(groups) == 1:
-            return self._layout.one(groups[0][1], True)
+            return self._layout.named(self._layout.made(groups[0][1], True, True))
         made = {}
         for name, fact in self._unrolled.outputs.items():
             one = front(np.empty(fact.shape(1, 1), fact.dtype), fact)
@@ -197,7 +197,7 @@ class TimePool(Pool[State]):
             for where, arrays in groups:
                 whole[where] = arrays[name]
             made[name] = whole
-        return self._layout.one(made, True)
+        return self._layout.named(self._layout.made(made, True, True))
 
     def run(
         self, ids: Ids, *args: npt.ArrayLike, wait: bool = False, **named: npt.ArrayLike

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from threading import Lock
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +11,15 @@ import numpy.typing as npt
 from fastrnn.errors import BusyError
 from fastrnn.models.along_time.layout import TimeLayout
 from fastrnn.models.along_time.unrolled import PHASE, Unrolled
+from fastrnn.models.groove import Groove
 from fastrnn.models.kept import row_numbers
+from fastrnn.models.live import NAME, Live
 from fastrnn.models.ops.table import Array
-from fastrnn.models.stream import NAME, check_batch
+from fastrnn.models.stream import check_batch
 from fastrnn.streams.turns import in_turn
 
 
-class TimeStream:
+class TimeStream(Live):
     """B streams through a model along time, stepped together; made by `model.stream(batch)`.
 
     What `run` and `finish` return, put together, is what the whole call returns, bit for bit,
@@ -30,10 +30,10 @@ class TimeStream:
 
     def __init__(self, unrolled: Unrolled, batch: int | None, initial_state: Any = None) -> None:
         check_batch(batch)
+        super().__init__()
         self.batch = batch
         self._unrolled = unrolled
         self._layout = TimeLayout(unrolled, NAME)
-        self._lock = Lock()
         self._initial = (
             (0, unrolled.begin(batch or 1))
             if initial_state is None
@@ -41,6 +41,10 @@ class TimeStream:
         )
         self._phase, self._kept = self._initial[0], dict(self._initial[1])
         self._finished = False
+        self._groove: Groove | None = None
+        self._single = False  # whether the groove is one of steps
+        self._give_back: Callable[[], None] = lambda: None
+        self._last: tuple[bool, int] | None = None  # whether it was a step, and its frames
 
     @property
     def delay(self) -> Any:
@@ -76,9 +80,9 @@ class TimeStream:
         RuntimeError
             After `finish`.
         """
-        given = self._layout.frame(args, named, self.batch)
-        made = in_turn(wait, self._advance, given, 1, False)
-        return self._layout.one(made, self.batch is not None)
+        if wait:
+            return in_turn(True, self._call, args, named, True)
+        return self._call(args, named, True)
 
     def run(self, *args: npt.ArrayLike, wait: bool = False, **named: npt.ArrayLike) -> Any:
         """Let any number of frames come, none among them; return those that are complete.
@@ -97,9 +101,7 @@ class TimeStream:
         ------
         As `step`.
         """
-        given, frames = self._layout.frames(args, named, self.batch)
-        made = in_turn(wait, self._advance, given, frames, False)
-        return self._layout.all(made, self.batch is not None)
+        return in_turn(wait, self._call, args, named, False)
 
     def finish(self, *, wait: bool = False, **named: npt.ArrayLike) -> Any:
         """Return the frames that are left after the last; then only `reset` is of use.
@@ -113,24 +115,90 @@ class TimeStream:
         ------
         As `step`.
         """
-        given = self._layout.rest(named, self.batch)
-        made = in_turn(wait, self._advance, given, 0, True)
-        return self._layout.all(made, self.batch is not None)
+        return in_turn(wait, self._finish, self._layout.rest(named, self.batch))
+
+    def _finish(self, given: Mapping[str, Array]) -> Any:
+        with self._turn():
+            self._check_begun()
+            self._leave()
+            made = self._advance(given, 0, True)
+            self._finished = True
+        return self._shown(made, False)
+
+    def _call(self, args: Sequence[Any], named: Mapping[str, Any], single: bool) -> Any:
+        if not self._lock.acquire(False):
+            raise BusyError(f"{NAME}: in use by another thread")
+        try:
+            groove = self._groove if single is self._single else None
+            if groove is not None and not named and groove.fits(args):
+                return self._layout.named(groove(args))
+            return self._first(groove, args, named, single)
+        finally:
+            self._lock.release()
+
+    def _first(
+        self, groove: Groove | None, args: Sequence[Any], named: Mapping[str, Any], single: bool
+    ) -> Any:
+        """Frames that are converted, or that are not as many as the last ones."""
+        layout = self._layout
+        if single:
+            given, frames = layout.frame(args, named, self.batch), 1
+        else:
+            given, frames = layout.frames(args, named, self.batch)
+        self._check_begun()
+        if groove is None:
+            self._leave()
+            if self._last == (single, frames):  # they seem to recur
+                groove = self._settled(given, frames, single)
+        if groove is not None:
+            shown = layout.given(given, single, self.batch is not None)
+            if groove.fits(shown):
+                return layout.named(groove(shown))
+            self._leave()
+        made = self._advance(given, frames, False)
+        self._last = (single, frames)
+        return self._shown(made, single)
+
+    def _settled(self, given: Mapping[str, Array], frames: int, single: bool) -> Groove | None:
+        """A run of this stream's own, in whose arrays what is kept then is."""
+        found = self._unrolled.settled(self._phase, given, self._kept, frames, self.batch or 1)
+        if found is None:
+            return None
+        batched = self.batch is not None
+        groove = Groove(
+            found.run,
+            self._layout.given(found.given, single, batched),
+            self._layout.made(found.made, single, batched),
+            [before for before, _ in found.kept.values()],
+            [after for _, after in found.kept.values()],
+        )
+        self._kept.update(zip(found.kept, groove.states, strict=True))
+        self._groove, self._single, self._give_back = groove, single, found.give_back
+        return groove
+
+    def _leave(self) -> None:
+        """Take what is kept out of the groove's arrays, if there is one."""
+        if self._groove is not None:
+            self._kept = {key: array.copy() for key, array in self._kept.items()}
+            self._groove = None
+            self._give_back()
+
+    def _shown(self, made: Mapping[str, Array], single: bool) -> Any:
+        return self._layout.named(self._layout.made(made, single, self.batch is not None))
+
+    def _check_begun(self) -> None:
+        if self._finished:
+            raise RuntimeError(f"{NAME}: finished; reset it to begin anew")
 
     def _advance(self, given: Mapping[str, Array], frames: int, last: bool) -> Mapping[str, Array]:
-        with self._turn():
-            if self._finished:
-                raise RuntimeError(f"{NAME}: finished; reset it to begin anew")
-            rows = self.batch or 1
-            done = self._unrolled.advance(self._phase, given, self._kept, frames, rows, last)
-            if last:
-                self._finished = True
-            else:
-                for key in done.gone:
-                    del self._kept[key]
-                self._kept.update(done.kept)
-                self._phase = done.phase
-            return done.made
+        rows = self.batch or 1
+        done = self._unrolled.advance(self._phase, given, self._kept, frames, rows, last)
+        if not last:
+            for key in done.gone:
+                del self._kept[key]
+            self._kept.update(done.kept)
+            self._phase = done.phase
+        return done.made
 
     def reset(self, rows: npt.ArrayLike | None = None, *, wait: bool = False) -> None:
         """Begin anew: all rows, or `rows`: an index, a sequence of them or a bool mask.
@@ -143,6 +211,7 @@ class TimeStream:
 
     def _reset(self, chosen: Any, whole: bool) -> None:
         with self._turn():
+            self._leave()
             phase, kept = self._initial
             if whole:
                 self._phase, self._kept, self._finished = phase, dict(kept), False
@@ -174,23 +243,8 @@ class TimeStream:
     def state(self, state: Any) -> None:
         phase, kept = self._unrolled.taken(state, self.batch or 1, NAME)
         with self._turn():
+            self._leave()
             self._phase, self._kept, self._finished = phase, dict(kept), False
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        if not self._lock.acquire(False):
-            raise BusyError(f"{NAME}: in use by another thread")
-        try:
-            yield
-        finally:
-            self._lock.release()
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        """Refuse copies and pickles, which would share or lose the live state."""
-        raise TypeError(
-            f"{NAME}: cannot be copied or pickled; copy its state into another stream of the same "
-            "model: model.stream(batch).state = stream.state"
-        )
 
     def __repr__(self) -> str:
         return f"<{NAME} along time, batch={self.batch}>"

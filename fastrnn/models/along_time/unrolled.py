@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from fastrnn.models.along_time.turn import Draft, Kept, ends, recurrent_states, 
 from fastrnn.models.graph import Graph
 from fastrnn.models.ops.table import Array
 from fastrnn.models.plan import Plan
-from fastrnn.models.runner import MOST_ROWS, Runner
+from fastrnn.models.runner import MOST_ROWS, Run, Runner
 from fastrnn.models.step import Binder
 from fastrnn.models.trial import noise
 
@@ -50,6 +51,21 @@ class Advanced(NamedTuple):
     kept: dict[str, Array]
     gone: list[str]
     phase: int
+
+
+class Settled(NamedTuple):
+    """A run after which all is as before it, but for what is in its arrays (B, ...).
+
+    given, made: its inputs and outputs with their frames, by name. kept: by key, where it reads
+    what is kept and where it leaves that for the next run. give_back: to be called once it is not
+    needed any more.
+    """
+
+    run: Run
+    give_back: Callable[[], None]
+    given: dict[str, Array]
+    made: dict[str, Array]
+    kept: dict[str, tuple[Array, Array]]
 
 
 class Unrolled:
@@ -248,11 +264,13 @@ class Unrolled:
         if not frames and not last:  # so that a phase is what so many frames made of it
             return Advanced(self._nothing(count), {}, [], phase)
         turn = self.turn(phase, frames, last, count)
-        inputs = [given[name][rows] for name in self.takes(frames)]
-        inputs += [kept[one.key][rows] for one in turn.before]
-        run = turn.runner.take(count, inputs)
-        for buffer, array in zip(run.inputs, inputs, strict=True):
-            np.copyto(buffer, array)
+        run = self._filled(
+            turn,
+            {name: array[rows] for name, array in given.items()},
+            {key: array[rows] for key, array in kept.items()},
+            frames,
+            count,
+        )
         run.run()
         arrays = [np.array(array, order="C") for array in run.outputs]
         turn.runner.give(run)
@@ -263,6 +281,60 @@ class Unrolled:
         }
         gone = [one.key for one in turn.before if one.key not in after]
         return Advanced(made, after, gone, turn.phase)
+
+    def _filled(
+        self,
+        turn: Turn,
+        given: Mapping[str, Array],
+        kept: Mapping[str, Array],
+        frames: int,
+        rows: int,
+    ) -> Run:
+        """A run of a turn with its inputs in it, to be run."""
+        inputs = [given[name] for name in self.takes(frames)]
+        inputs += [kept[one.key] for one in turn.before]
+        run = turn.runner.take(rows, inputs)
+        for buffer, array in zip(run.inputs, inputs, strict=True):
+            np.copyto(buffer, array)
+        return run
+
+    def settled(
+        self,
+        phase: int,
+        given: Mapping[str, Array],
+        kept: Mapping[str, Array],
+        frames: int,
+        rows: int,
+    ) -> Settled | None:
+        """A run to have for oneself, with what is kept in it; arguments as of `advance`.
+
+        None where the next such frames need another one: their phase is another, rows come in
+        pieces, or nothing stays where it is.
+        """
+        if not frames or rows > (1 if self.axes.single else MOST_ROWS):
+            return None
+        turn = self.turn(phase, frames, False, rows)
+        keys = [one.key for one in turn.after]
+        if (
+            turn.phase != phase
+            or {one.key for one in turn.before} != set(keys)
+            or set(turn.made) != set(self.outputs)
+        ):
+            return None
+        run = self._filled(turn, given, kept, frames, rows)
+        if run.bound is None:
+            turn.runner.give(run)
+            return None
+        names, many = self.takes(frames), len(turn.made)
+        news = dict(zip(keys, run.outputs[many:], strict=True))
+        before = zip((one.key for one in turn.before), run.inputs[len(names) :], strict=True)
+        return Settled(
+            run,
+            partial(turn.runner.give, run),
+            dict(zip(names, run.inputs, strict=False)),
+            dict(zip(turn.made, run.outputs[:many], strict=True)),
+            {key: (array, news[key]) for key, array in before},
+        )
 
     def begin(self, rows: int) -> dict[str, Array]:
         """What is kept before the first frame, (B, ...)."""

@@ -136,9 +136,14 @@ async def until(condition, seconds=20):
         await asyncio.sleep(0.002)
 
 
-def heard() -> None:
-    """A hang-up is not ignored, as it is in what `nohup pytest` starts."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+@contextlib.contextmanager
+def inherited(signum, handler):
+    """What is started meanwhile begins with that handler for a signal: SIG_IGN is nohup's."""
+    before = signal.signal(signum, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signum, before)
 
 
 class ServerProcess:
@@ -148,7 +153,6 @@ class ServerProcess:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "fastrnn", "serve", str(path), "--port", "0", *options],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            preexec_fn=heard,
         )  # fmt: skip
         self.banner = [self.process.stdout.readline(), self.process.stdout.readline()]
         found = re.search(r"serving ws://127\.0\.0\.1:(\d+)/stream", self.banner[1])

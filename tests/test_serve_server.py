@@ -17,7 +17,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from serving import ServerProcess, handshake, make_layer, masked
+from serving import ServerProcess, handshake, inherited, make_layer, masked
 from websockets.asyncio.client import connect as connect_async
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -521,7 +521,9 @@ def test_strangers_write_nothing_on_the_terminal(model):
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_drains(model, rng, signum):
     x = frames(rng, 3)
-    with ServerProcess(model) as server, server.connect() as websocket:
+    with inherited(signum, signal.SIG_DFL):
+        server = ServerProcess(model)
+    with server, server.connect() as websocket:
         websocket.recv()
         step(websocket, x)
         assert server.stop(signum) == (0, "", "draining 1 stream\n")
@@ -531,11 +533,8 @@ def test_a_signal_drains(model, rng, signum):
 
 def test_what_nohup_ignores_stays_ignored(model):
     """A hangup is no news for who was told to outlive it."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as a child inherits it
-    try:
+    with inherited(signal.SIGHUP, signal.SIG_IGN):
         server = ServerProcess(model)
-    finally:
-        signal.signal(signal.SIGHUP, before)
     with server:
         server.process.send_signal(signal.SIGHUP)
         assert server.get("/health") == (200, "ok\n")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastrnn.models.ops.elementwise import erf
-from fastrnn.models.ops.reduce import add_last, restore
+from fastrnn.models.ops.reduce import add_last, add_last_over, restore
 from fastrnn.models.ops.table import Array, op, runs_over
 
 
@@ -53,7 +53,20 @@ def sigmoid_over(given: Sequence[Any], results: Sequence[Array]) -> list[Any]:
 @op("LeakyRelu", 6, kind="pointwise")
 def leaky_relu(x: Array, *, alpha: float = 0.01) -> Array:
     """X where it is positive, else alpha * x."""
-    return np.where(x >= 0, x, x.dtype.type(alpha) * x)
+    less = x.dtype.type(alpha) * x
+    return np.maximum(x, less) if 0 < alpha <= 1 else np.where(x >= 0, x, less)
+
+
+@runs_over(leaky_relu)
+def leaky_relu_over(
+    given: Sequence[Any], results: Sequence[Array], *, alpha: float = 0.01
+) -> list[Any] | None:
+    """The ufuncs themselves."""
+    (x,), (y,) = given, results
+    if not 0 < alpha <= 1:
+        return None
+    slope = np.array(alpha, x.dtype)
+    return [partial(np.multiply, slope, x, out=y), partial(np.maximum, x, y, out=y)]
 
 
 @op("PRelu", 7, kind="pointwise")
@@ -101,6 +114,25 @@ def gelu(x: Array, *, approximate: str = "none") -> Array:
     return kind(0.5) * x * (kind(1) + np.tanh(inner))
 
 
+@runs_over(gelu)
+def gelu_over(
+    given: Sequence[Any], results: Sequence[Array], *, approximate: str = "none"
+) -> list[Any] | None:
+    """The ufuncs themselves."""
+    (x,), (y,) = given, results
+    if approximate != "none" or x.dtype not in (np.float32, np.float64):
+        return None
+    half, one, root = (np.array(n, x.dtype) for n in (0.5, 1, math.sqrt(0.5)))
+    scaled = np.empty_like(y)
+    return [
+        partial(np.multiply, x, root, out=scaled),
+        partial(erf, scaled, out=scaled),
+        partial(np.add, one, scaled, out=scaled),
+        partial(np.multiply, half, x, out=y),
+        partial(np.multiply, y, scaled, out=y),
+    ]
+
+
 @op("HardSigmoid", 6, kind="pointwise")
 def hard_sigmoid(x: Array, *, alpha: float = 0.2, beta: float = 0.5) -> Array:
     """Alpha * x + beta, between 0 and 1."""
@@ -141,15 +173,34 @@ def softsign(x: Array) -> Array:
 @op("Softmax", 13)
 def softmax_13(x: Array, *, axis: int = -1) -> Array:
     """exp(x) over its sum along one axis."""
-    shifted, scale = _exponentials(x, axis)
-    return np.exp(shifted) / scale
+    y = np.exp(x - x.max(axis=axis, keepdims=True))
+    return y / _total(y, axis)
 
 
 @op("LogSoftmax", 13)
 def log_softmax_13(x: Array, *, axis: int = -1) -> Array:
     """The logarithm of softmax."""
-    shifted, scale = _exponentials(x, axis)
-    return shifted - np.log(scale)
+    shifted = x - x.max(axis=axis, keepdims=True)
+    return shifted - np.log(_total(np.exp(shifted), axis))
+
+
+@runs_over(softmax_13)
+def softmax_over(given: Sequence[Any], results: Sequence[Array], *, axis: int = -1) -> Any:
+    """The ufuncs themselves."""
+    (x,), (y,) = given, results
+    most, total, calls = _totals(x, y, y, axis)
+    return [partial(np.maximum.reduce, x, axis, None, most, True), *calls,
+            partial(np.divide, y, total, out=y)] if calls else None  # fmt: skip
+
+
+@runs_over(log_softmax_13)
+def log_softmax_over(given: Sequence[Any], results: Sequence[Array], *, axis: int = -1) -> Any:
+    """The ufuncs themselves."""
+    (x,), (y,) = given, results
+    most, total, calls = _totals(x, y, np.empty_like(y), axis)
+    return [partial(np.maximum.reduce, x, axis, None, most, True), *calls,
+            partial(np.log, total, out=total),
+            partial(np.subtract, y, total, out=y)] if calls else None  # fmt: skip
 
 
 @op("Softmax", 1)
@@ -164,10 +215,22 @@ def log_softmax_1(x: Array, *, axis: int = 1) -> Array:
     return log_softmax_13(_flat(x, axis), axis=1).reshape(x.shape)
 
 
-def _exponentials(x: Array, axis: int) -> tuple[Array, Any]:
-    """X less its maximum along the axis, and the sum of the exponentials of that."""
-    shifted = x - x.max(axis=axis, keepdims=True)
-    return shifted, restore(add_last(np.exp(shifted), (axis,)), x.ndim, (axis,))
+def _total(x: Array, axis: int) -> Array:
+    """The sum along one axis, which stays with length 1."""
+    return restore(add_last(x, (axis,)), x.ndim, (axis,))
+
+
+def _totals(x: Array, shifted: Array, powers: Array, axis: int) -> tuple[Array, Array, list[Any]]:
+    """The maximum along an axis; the sum of the exponentials of x less that; and calls that
+    compute, once the maximum is there, `shifted`, `powers` and the sum. No calls: there are none.
+    """
+    most = np.empty_like(x.max(axis=axis, keepdims=True))
+    total = np.empty_like(most)
+    summed = add_last_over(powers, total, (axis,)) if x.dtype.kind == "f" and x.size else None
+    if summed is None:
+        return most, total, []
+    calls = [partial(np.subtract, x, most, out=shifted), partial(np.exp, shifted, out=powers)]
+    return most, total, calls + summed
 
 
 def _flat(x: Array, axis: int) -> Array:

@@ -14,6 +14,7 @@ import numpy as np
 
 from fastrnn.models.ops.product import Product
 from fastrnn.models.ops.room import claim
+from fastrnn.models.ops.spread import Spread, TransposedConvolution
 from fastrnn.models.ops.table import Array, are_constant, op, prepares
 from fastrnn.models.ops.windows import Windows, lay
 
@@ -148,28 +149,68 @@ class Convolution:
 
     def over(self, given: Sequence[Any], results: Sequence[Array]) -> list[Any] | None:
         """Calls that compute `results` from `given`: padding stays, and is not copied again."""
-        if len(self.products) != 1:
-            return None
         x, y = given[0], np.moveaxis(results[0], 1, -1)
-        windows, size = self._windows(x), self.products[0].inputs
-        calls: list[Any] = []
-        last = np.moveaxis(x, 1, -1)
-        if any((*windows.before, *windows.after)) or not last.flags.c_contiguous:
-            lengths = zip(x.shape[2:], windows.before, windows.after, strict=True)
-            padded = np.zeros((len(x), *map(sum, lengths), x.shape[1]), x.dtype)
-            inner = tuple(
-                slice(low, low + n) for n, low in zip(x.shape[2:], windows.before, strict=True)
-            )
-            calls.append(partial(np.copyto, padded[(slice(None), *inner)], last))
-            last = padded
+        windows = self._windows(x)
+        calls, last = _channels_last(x, windows)
         view = self._over(last, windows)
-        rows = view.reshape(-1, size)
-        if not np.may_share_memory(rows, last):
-            calls.append(partial(np.copyto, rows.reshape(view.shape), view))
+        if not self.products:
+            more = self._depthwise_over(view, y)
+        elif self.group == 1:
+            more = self._rows_over(view, y, self.products[0])
+        else:
+            more = self._groups_over(view, y)
+        return None if more is None else calls + more
+
+    def _rows_over(self, view: Array, y: Array, product: Product) -> list[Any] | None:
+        """One group's windows (B, *steps, *kernel, C) to y (B, *steps, M)."""
+        rows = view.reshape(-1, product.inputs)
+        copied = not np.may_share_memory(rows, view)
+        calls = [partial(np.copyto, rows.reshape(view.shape), view)] if copied else []
         out = y.reshape(-1, y.shape[-1])
-        if not np.may_share_memory(out, results[0]):
+        if not np.may_share_memory(out, y):
             return None
-        return [*calls, *self.products[0].over(rows, out)]
+        return [*calls, *product.over(rows, out)]
+
+    def _groups_over(self, view: Array, y: Array) -> list[Any] | None:
+        calls: list[Any] = []
+        count = y.shape[-1] // self.group
+        for i, (part, product) in enumerate(zip(self._parts(view), self.products, strict=True)):
+            made = np.empty((*y.shape[:-1], count), y.dtype)
+            more = self._rows_over(part, made, product)
+            if more is None:
+                return None
+            calls += [*more, partial(np.copyto, y[..., i * count : (i + 1) * count], made)]
+        return calls
+
+    def _depthwise_over(self, view: Array, y: Array) -> list[Any] | None:
+        if view.dtype.kind != "f" or np.result_type(view.dtype, np.float32) != view.dtype:
+            return None
+        axes = len(self.kernel)
+        wide = y.reshape(*y.shape[:-1], -1, self.repeats)
+        if not np.may_share_memory(wide, y):
+            return None
+        term = np.empty_like(wide)
+        calls: list[Any] = []
+        for place, index in enumerate(np.ndindex(*self.kernel)):
+            taken = view[(slice(None),) * (axes + 1) + index][..., None]
+            taps = self.taps[place].reshape(-1, self.repeats)
+            calls.append(partial(np.multiply, taken, taps, out=term if place else wide))
+            if place:
+                calls.append(partial(np.add, wide, term, out=wide))
+        if self.bias is not None:
+            calls.append(partial(np.add, y, self.bias, out=y))
+        return calls
+
+
+def _channels_last(x: Array, windows: Windows) -> tuple[list[Any], Array]:
+    """Calls that bring x (B, C, ...) with its padding to a contiguous (B, ..., C), and that."""
+    last = np.moveaxis(x, 1, -1)
+    if last.flags.c_contiguous and not any((*windows.before, *windows.after)):
+        return [], last
+    lengths = zip(x.shape[2:], windows.before, windows.after, strict=True)
+    padded = np.zeros((len(x), *map(sum, lengths), x.shape[1]), x.dtype)
+    inner = tuple(slice(low, low + n) for n, low in zip(x.shape[2:], windows.before, strict=True))
+    return [partial(np.copyto, padded[(slice(None), *inner)], last)], padded
 
 
 @op("ConvTranspose", 1)
@@ -188,9 +229,11 @@ def conv_transpose(
     strides: Sequence[int] | None = None,
 ) -> Array:
     """X (B, C, ...) with weights (C, M/group, *kernel) to (B, M, ...)."""
-    products = _transposed_products(weight, group, {})
-    attributes = (auto_pad, dilations, kernel_shape, output_padding, output_shape, pads, strides)
-    return _spread(x, weight, bias, group, products, *attributes)
+    layout = Spread(
+        weight.shape[2:], auto_pad, dilations, kernel_shape, output_padding, output_shape, pads,
+        strides,
+    )  # fmt: skip
+    return TransposedConvolution(weight, group, layout, {})(x, weight, bias)
 
 
 @prepares(conv_transpose)
@@ -210,87 +253,8 @@ def prepare_conv_transpose(
     """A transposed convolution whose weights are packed once."""
     if not are_constant(known[1]):
         return None
-    products = _transposed_products(known[1], group, options)
-    attributes = (auto_pad, dilations, kernel_shape, output_padding, output_shape, pads, strides)
-
-    def spread(x: Array, weight: Array, bias: Array | None = None) -> Array:
-        return _spread(x, weight, bias, group, products, *attributes)
-
-    return spread
-
-
-def _transposed_products(weight: Array, group: int, options: dict[str, Any]) -> list[Product]:
-    """One product for each group: from the channels of x to the kernel's places times M/group."""
-    if group < 1 or weight.ndim < 3 or weight.shape[0] % group:
-        raise ValueError(f"{group} groups of the weight {weight.shape}")
-    count = weight.shape[0] // group
-    columns = np.moveaxis(weight, 1, -1).reshape(weight.shape[0], -1)  # (C, kernel * M/group)
-    starts = range(0, weight.shape[0], count or 1)
-    return [Product(columns[start : start + count].T, None, options) for start in starts]
-
-
-def _spread(
-    x: Array,
-    weight: Array,
-    bias: Array | None,
-    group: int,
-    products: list[Product],
-    auto_pad: str,
-    dilations: Sequence[int] | None,
-    kernel_shape: Sequence[int] | None,
-    output_padding: Sequence[int] | None,
-    output_shape: Sequence[int] | None,
-    pads: Sequence[int] | None,
-    strides: Sequence[int] | None,
-) -> Array:
-    check_kernel(weight, kernel_shape)
-    kernel, lengths, axes = weight.shape[2:], x.shape[2:], x.ndim - 2
-    if x.ndim != weight.ndim or x.shape[1] != weight.shape[0]:
-        raise ValueError(f"x is {x.shape}, for the weight {weight.shape}")
-    steps, gaps = tuple(strides or (1,) * axes), tuple(dilations or (1,) * axes)
-    more = tuple(output_padding or (0,) * axes)
-    if min((*steps, *gaps), default=1) < 1 or min(more, default=0) < 0:
-        raise ValueError(f"strides are {steps}, dilations {gaps}, output_padding {more}")
-    full = [
-        (n - 1) * s + (k - 1) * d + 1
-        for n, s, k, d in zip(lengths, steps, kernel, gaps, strict=True)
-    ]
-    if output_shape is not None or auto_pad.startswith("SAME"):
-        wanted = output_shape or [n * s for n, s in zip(lengths, steps, strict=True)]
-        wanted = list(wanted)[-axes:]
-        total = [max(n + e - w, 0) for n, e, w in zip(full, more, wanted, strict=True)]
-        less, rest = [n // 2 for n in total], [n - n // 2 for n in total]
-        before, after = (rest, less) if auto_pad == "SAME_LOWER" else (less, rest)
-    else:
-        given = list(pads or (0,) * 2 * axes) if auto_pad == "NOTSET" else [0] * 2 * axes
-        before, after = given[:axes], given[axes:]
-        wanted = [
-            n + e - low - high for n, e, low, high in zip(full, more, before, after, strict=True)
-        ]
-    if min(wanted, default=0) < 0 or len(before) != axes or min((*before, *after), default=0) < 0:
-        raise ValueError(f"gives {wanted} elements")
-    channels = weight.shape[1]
-    count = weight.shape[0] // group
-    ends = [
-        max(n, low + w) for n, low, w in zip(full, before, wanted, strict=True)
-    ]  # as much as is summed into or kept
-    claim((x.shape[0], *ends, channels * group), x.dtype)
-    claim((x.shape[0], *lengths, math.prod(kernel) * channels), x.dtype)
-    y = np.zeros((x.shape[0], *ends, channels * group), x.dtype)
-    last = np.moveaxis(x, 1, -1)
-    for i, product in enumerate(products):
-        rows = np.ascontiguousarray(last[..., i * count : (i + 1) * count])
-        made = product(rows).reshape(*rows.shape[:-1], *kernel, channels)
-        part = y[..., i * channels : (i + 1) * channels]
-        for place in np.ndindex(*kernel):
-            target = tuple(
-                slice(p * d, p * d + (n - 1) * s + 1, s)
-                for p, d, n, s in zip(place, gaps, lengths, steps, strict=True)
-            )
-            if min(lengths, default=1):
-                part[(slice(None), *target)] += made[(slice(None),) * (axes + 1) + place]
-    kept = tuple(slice(low, low + w) for low, w in zip(before, wanted, strict=True))
-    y = y[(slice(None), *kept)]
-    if bias is not None:
-        y = y + bias
-    return np.moveaxis(y, -1, 1)
+    layout = Spread(
+        known[1].shape[2:], auto_pad, dilations, kernel_shape, output_padding, output_shape, pads,
+        strides,
+    )  # fmt: skip
+    return TransposedConvolution(known[1], group, layout, options)

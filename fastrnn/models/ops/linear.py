@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,11 +45,14 @@ class Linear:
 
     def over(self, given: Sequence[Any], results: Sequence[Array]) -> list[Any] | None:
         """Calls that compute `results` from `given`."""
-        rows = given[0].reshape(-1, self.product.inputs)
+        x = given[0]
+        rows = x.reshape(-1, self.product.inputs)
         out = results[0].reshape(-1, self.product.outputs)
-        if not np.may_share_memory(rows, given[0]) or not np.may_share_memory(out, results[0]):
+        if not np.may_share_memory(out, results[0]):
             return None
-        return self.product.over(rows, out)
+        copied = not np.may_share_memory(rows, x)
+        calls = [partial(np.copyto, rows.reshape(x.shape), x)] if copied else []
+        return [*calls, *self.product.over(rows, out)]
 
 
 @op("Gemm", 7)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fastrnn.models.ops.reduce import add_last
 from fastrnn.models.ops.room import claim
-from fastrnn.models.ops.table import Array, op
-from fastrnn.models.ops.windows import lay
+from fastrnn.models.ops.table import Array, op, runs_over
+from fastrnn.models.ops.windows import Windows, lay
 
 
 @op("MaxPool", 8)
@@ -29,12 +30,16 @@ def max_pool(
 ) -> Any:
     """The greatest of each window of x (B, C, ...), and where in x it stands."""
     windows = lay(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
-    low = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
-    view = windows.over(windows.padded(x, low))
+    view = windows.over(windows.padded(x, _least(x)))
+    places = _places(view, windows)
+    if outputs < 2:
+        claim(places[0].shape, x.dtype)
+        y = places[0].copy(order="K")
+        for place in places[1:]:
+            np.maximum(y, place, out=y)
+        return y
     claim(view.shape, x.dtype)
     flat = np.ascontiguousarray(view).reshape(*x.shape[:2], *windows.steps, -1)
-    if outputs < 2:
-        return flat.max(axis=-1)
     claim(view.shape, np.int64)
     order: Any = "F" if storage_order else "C"
     places = np.arange(math.prod(x.shape[2:]), dtype=np.int64).reshape(x.shape[2:], order=order)
@@ -44,6 +49,40 @@ def max_pool(
     found = np.take_along_axis(np.broadcast_to(where, flat.shape), chosen, -1)[..., 0]
     offsets = np.arange(x.shape[0] * x.shape[1]).reshape(*x.shape[:2], *(1,) * (x.ndim - 2))
     return flat.max(axis=-1), found + offsets * places.size
+
+
+@runs_over(max_pool)
+def max_pool_over(
+    given: Sequence[Any],
+    results: Sequence[Array],
+    *,
+    kernel_shape: Sequence[int],
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    dilations: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    storage_order: int = 0,
+    strides: Sequence[int] | None = None,
+) -> list[Callable[[], Any]] | None:
+    """One place of the windows after another, as the function does it."""
+    x = given[0]
+    if len(results) > 1:
+        return None
+    windows = lay(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
+    calls, padded = windows.padding(x, _least(x))
+    first, *others = _places(windows.over(padded), windows)
+    calls.append(partial(np.copyto, results[0], first))
+    return calls + [partial(np.maximum, results[0], other, out=results[0]) for other in others]
+
+
+def _least(x: Array) -> Any:
+    """What padding is to a maximum."""
+    return -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
+
+
+def _places(view: Array, windows: Windows) -> list[Array]:
+    """Of windows (B, C, *steps, *kernel) the same place of all of them, (B, C, *steps), each."""
+    return [view[(..., *index)] for index in np.ndindex(*windows.kernel)]
 
 
 @op("AveragePool", 7)

@@ -23,6 +23,20 @@ def add_last(x: Array, axes: Sequence[int]) -> Array:
     return np.add.reduce(_rows(x, axes), axis=-1, dtype=x.dtype)
 
 
+def add_last_over(x: Array, y: Array, axes: Sequence[int]) -> list[Callable[[], Any]] | None:
+    """Calls that compute in y the sum of x along `axes`, as `add_last`; None: there are none."""
+    rows = _rows(x, axes)
+    out = y.reshape(rows.shape[:-1])
+    if not np.may_share_memory(out, y):
+        return None
+    calls: list[Callable[[], Any]] = []
+    if not np.may_share_memory(rows, x):
+        kept, moved = np.empty(rows.shape, x.dtype), _moved(x, axes)
+        calls.append(partial(np.copyto, kept.reshape(moved.shape), moved))
+        rows = kept
+    return [*calls, partial(np.add.reduce, rows, -1, x.dtype, out)]
+
+
 def _moved(x: Array, axes: Sequence[int]) -> Array:
     """X with `axes` last."""
     chosen = sorted(axis % x.ndim for axis in axes)
@@ -129,18 +143,12 @@ def _over(name: str, x: Array, y: Array, axes: tuple[int, ...]) -> list[Callable
     """A sum or mean as calls of the ufuncs themselves."""
     if name not in ("ReduceSum", "ReduceMean") or not axes or x.dtype.kind != "f" or not x.size:
         return None
-    rows = _rows(x, axes)
-    out = y.reshape(rows.shape[:-1])
-    if not np.may_share_memory(out, y):
+    calls = add_last_over(x, y, axes)
+    if calls is None:
         return None
-    calls: list[Callable[[], Any]] = []
-    if not np.may_share_memory(rows, x):
-        kept, moved = np.empty(rows.shape, x.dtype), _moved(x, axes)
-        calls.append(partial(np.copyto, kept.reshape(moved.shape), moved))
-        rows = kept
-    calls.append(partial(np.add.reduce, rows, -1, x.dtype, out))
     if name == "ReduceMean":
-        calls.append(partial(np.divide, out, np.array(rows.shape[-1], x.dtype), out=out))
+        count = math.prod(x.shape[axis] for axis in axes)
+        calls.append(partial(np.divide, y, np.array(count, x.dtype), out=y))
     return calls
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,19 @@ class Windows:
         claim([n + low + high for n, (low, high) in zip(x.shape, widths, strict=True)], x.dtype)
         return np.pad(x, widths, constant_values=fill)
 
+    def padding(self, x: Array, fill: Any) -> tuple[list[Callable[[], Any]], Array]:
+        """Calls that bring x (B, C, ...) to an array that stays, with its padding; and that array.
+
+        No calls, and x, where there is no padding.
+        """
+        if not any(self.before) and not any(self.after):
+            return [], x
+        lengths = zip(x.shape[2:], self.before, self.after, strict=True)
+        padded = empty_like(x, (*x.shape[:2], *map(sum, lengths)))
+        padded[...] = fill
+        inner = tuple(slice(low, low + n) for n, low in zip(x.shape[2:], self.before, strict=True))
+        return [partial(np.copyto, padded[(slice(None), slice(None), *inner)], x)], padded
+
     def over(self, x: Array) -> Array:
         """A view of padded x (B, C, ...): (B, C, *steps, *kernel)."""
         axes = x.strides[2:]
@@ -48,6 +62,13 @@ class Windows:
             ),
             writeable=False,
         )
+
+
+def empty_like(x: Array, shape: Sequence[int]) -> Array:
+    """An array of another shape whose axes lie in memory in the order of x's."""
+    order = sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
+    made = np.empty([shape[axis] for axis in order], x.dtype)
+    return made.transpose(np.argsort(order))
 
 
 def lay(

@@ -12,6 +12,8 @@ from engine cimport FR_ENGINE_CAPSULE, fr_engine, fr_product, fr_product_params,
 from libc.stdlib cimport free
 from stack cimport fr_aligned_alloc
 
+import math
+
 import numpy as np
 
 from fastrnn._kernels.core import WEIGHTS, as_array
@@ -24,6 +26,15 @@ cdef extern from "fpmode.h" nogil:
         pass
     fr_fpmode fr_fpmode_enter()
     void fr_fpmode_leave(fr_fpmode)
+
+cdef extern from "windows.h" nogil:
+    ctypedef struct fr_axes:
+        pass
+    const size_t FR_TOGETHER
+    bint fr_axes_add(fr_axes *axes, size_t length, size_t stride)
+    void fr_gather(const fr_axes *outer, const fr_axes *inner, const float *from_, size_t first,
+                   size_t rows, float *to)
+    void fr_relu(float *x, size_t count)
 
 
 @cython.final
@@ -122,6 +133,8 @@ cdef class Product:
         """
         cdef size_t rows, stride
         cdef void *scratch
+        cdef const float *from_
+        cdef float *to
         stride = self.checked(x)
         shape = (x.shape[0], self.outputs)
         if out is None:
@@ -134,28 +147,57 @@ cdef class Product:
         scratch = fr_aligned_alloc(self.product.scratch_bytes(self.product, rows))
         if scratch == NULL:
             raise MemoryError(f"Product: no memory for {rows} rows")
-        compute(self.product, <const float *> np.PyArray_DATA(x), stride, rows,
-                <float *> np.PyArray_DATA(out), scratch)
+        from_, to = <const float *> np.PyArray_DATA(x), <float *> np.PyArray_DATA(out)
+        with nogil:
+            compute(self.product, from_, stride, rows, to, scratch)
         free(scratch)
         return out
 
-    def over(self, x, out):
-        """A function without arguments that computes `out` from x, arrays as `run` takes them that
-        stay where they are: it checks and allocates nothing. One thread at a time may call it.
+    def over(self, x, out, Py_ssize_t axes=1):
+        """A function without arguments that computes `out` from x, arrays that stay where they are:
+        it checks and allocates nothing. One thread at a time may call it.
+
+        Parameters
+        ----------
+        x : float32 array (M, K) as `run` takes it, or windows of any strides
+            Its last `axes` axes have K elements, the others M.
         """
         cdef Over over = Over.__new__(Over)
-        cdef size_t rows
-        over.stride = self.checked(x)
-        self.check_out(x, out, (x.shape[0], self.outputs))
-        rows = x.shape[0]
+        cdef size_t rows, most
+        if isinstance(x, np.ndarray) and (axes != 1 or x.ndim != 2
+                                          or x.strides[1] != sizeof(float)):
+            rows = self.take_windows(over, x, axes)
+        else:
+            over.stride = self.checked(x)
+            rows = x.shape[0]
+        self.check_out(x, out, (rows, self.outputs))
         over.owner, over.x, over.out = self, x, out
         over.product, over.rows = self.product, rows
         over.from_, over.to = <const float *> np.PyArray_DATA(x), <float *> np.PyArray_DATA(out)
-        over.scratch = fr_aligned_alloc(
-            self.product.scratch_bytes(self.product, rows if rows else 1))
-        if over.scratch == NULL:
+        over.outputs, over.inputs = self.outputs, self.inputs
+        most = min(rows, FR_TOGETHER) if over.gathers else rows
+        over.scratch = fr_aligned_alloc(self.product.scratch_bytes(self.product, most or 1))
+        if over.gathers:
+            over.gathered = <float *> fr_aligned_alloc((most or 1) * self.inputs * sizeof(float))
+        if over.scratch == NULL or (over.gathers and over.gathered == NULL):
             raise MemoryError(f"Product: no memory for {rows} rows")
         return over
+
+    cdef size_t take_windows(self, Over over, object x, Py_ssize_t axes) except? 0:
+        """How many windows there are; ValueError if they do not fit."""
+        cdef fr_axes *part
+        count = x.ndim - axes
+        if (x.dtype != np.float32 or not x.flags.aligned or axes < 1 or count < 0
+                or math.prod(x.shape[count:]) != self.inputs
+                or min(x.strides, default=0) < 0 or any(s % sizeof(float) for s in x.strides)):
+            raise ValueError(f"Product: x is {described(x)} of strides {x.strides}, expected "
+                             f"float32 windows of {self.inputs}")
+        over.gathers = True
+        for axis in range(x.ndim):
+            part = &over.outer if axis < count else &over.inner
+            if not fr_axes_add(part, x.shape[axis], x.strides[axis] // sizeof(float)):
+                raise ValueError(f"Product: x has too many axes: {x.shape}")
+        return math.prod(x.shape[:count])
 
     cdef size_t checked(self, object x) except? 0:
         """How many floats apart the rows of x are; ValueError if it does not fit."""
@@ -187,25 +229,44 @@ cdef class Over:
     cdef const float *from_
     cdef float *to
     cdef void *scratch
-    cdef size_t stride, rows
+    cdef float *gathered
+    cdef fr_axes outer, inner       # of windows
+    cdef size_t stride, rows, inputs, outputs
+    cdef bint gathers
+    cdef public bint relu           # whether what is negative becomes 0
 
     def __dealloc__(self):
         free(self.scratch)
+        free(self.gathered)
 
     def __call__(self):
         """Compute."""
-        if self.rows:
-            compute(self.product, self.from_, self.stride, self.rows, self.to, self.scratch)
+        cdef size_t row = 0, rows
+        if not self.rows:
+            return
+        if not self.gathers:
+            with nogil:
+                compute(self.product, self.from_, self.stride, self.rows, self.to, self.scratch)
+                if self.relu:
+                    fr_relu(self.to, self.rows * self.outputs)
+            return
+        with nogil:
+            while row < self.rows:
+                rows = min(self.rows - row, FR_TOGETHER)
+                fr_gather(&self.outer, &self.inner, self.from_, row, rows, self.gathered)
+                compute(self.product, self.gathered, self.inputs, rows,
+                        self.to + row * self.outputs, self.scratch)
+                if self.relu:
+                    fr_relu(self.to + row * self.outputs, rows * self.outputs)
+                row += rows
 
 
 cdef void compute(fr_product *product, const float *from_, size_t stride, size_t rows, float *to,
-                  void *scratch) noexcept:
-    """The product, without the GIL and without denormals."""
-    cdef fr_fpmode caller
-    with nogil:
-        caller = fr_fpmode_enter()
-        product.run(product, from_, stride, rows, to, scratch)
-        fr_fpmode_leave(caller)
+                  void *scratch) noexcept nogil:
+    """The product, without denormals."""
+    cdef fr_fpmode caller = fr_fpmode_enter()
+    product.run(product, from_, stride, rows, to, scratch)
+    fr_fpmode_leave(caller)
 
 
 cdef str described(array):

@@ -168,7 +168,11 @@ def test_over_arrays_that_stay(isa):
     ("x", "out"),
     [
         (random(5, 18), np.empty((5, 37), np.float32)),
-        (random(19, 5).T, np.empty((5, 37), np.float32)),
+        (random(5, 19)[::-1], np.empty((5, 37), np.float32)),
+        (random(5, 19)[:, ::-1], np.empty((5, 37), np.float32)),
+        (random(5, 20)[:, :, None], np.empty((5, 37), np.float32)),
+        (random(5, 19).astype(np.float64), np.empty((5, 37), np.float32)),
+        ([[0.0] * 19], np.empty((1, 37), np.float32)),
         (random(5, 19), np.empty((4, 37), np.float32)),
         (random(5, 19), np.empty((5, 37))),
         (random(5, 19), None),
@@ -177,3 +181,36 @@ def test_over_arrays_that_stay(isa):
 def test_arrays_that_do_not_fit_are_not_run_over(x, out):
     with pytest.raises(ValueError, match=r"^Product: "):
         make("generic").over(x, out)
+
+
+@EVERY_ISA
+@settings(max_examples=60)
+@given(data=st.data())
+def test_windows_are_brought_together(isa, data):
+    """Any number of axes of any strides, rows before and what they consist of behind."""
+    draw = data.draw
+    outer = draw(st.lists(st.integers(1, 13), min_size=1, max_size=3))
+    inner = draw(st.lists(st.integers(1, 5), min_size=1, max_size=3))
+    strides = [4 * draw(st.integers(0, 7)) for _ in (*outer, *inner)]
+    if draw(st.booleans()):
+        strides[-1] = 4
+    x = np.lib.stride_tricks.as_strided(random(1000), (*outer, *inner), strides, writeable=False)
+    rows = np.ascontiguousarray(x.reshape(int(np.prod(outer)), -1))
+    product = make(isa, outputs=draw(SIZES), inputs=rows.shape[1])
+    out = np.empty((len(rows), product.outputs), np.float32)
+    compute = product.over(x, out, len(inner))
+    compute()
+    expected = product.run(rows)
+    np.testing.assert_array_equal(out, expected)
+    compute.relu = True
+    compute()
+    np.testing.assert_array_equal(out, np.maximum(expected, 0))
+    assert not np.signbit(out).any()
+
+
+def test_relu_keeps_what_is_no_number():
+    product, out = Product("generic", np.eye(3, dtype=np.float32)), np.empty((1, 3), np.float32)
+    compute = product.over(np.array([[np.nan, 1, -1]], np.float32), out)
+    compute.relu = True
+    compute()
+    assert np.isnan(out).all()  # 0 * NaN, too

@@ -71,11 +71,8 @@ cdef class Product:
     cdef readonly Py_ssize_t outputs    # N
 
     def __cinit__(self, str isa not None, weight, bias=None, size_t threads=1, scale=None):
-        cdef const fr_engine *engine
+        cdef const fr_engine *engine = engine_of(isa)
         cdef fr_product_params params
-        if isa not in ENGINES:
-            raise ValueError(f"isa={isa!r}, expected one of " + ", ".join(map(repr, ENGINES)))
-        engine = <const fr_engine *> PyCapsule_GetPointer(ENGINES[isa], FR_ENGINE_CAPSULE)
         compact = getattr(weight, "dtype", None) in (np.int8, np.int16)
         if compact != (scale is not None):
             raise ValueError("Product: weights of int8 or int16 have a scale, others have none")
@@ -222,7 +219,9 @@ cdef class Product:
 
 @cython.final
 cdef class Over:
-    """A product of arrays that stay where they are; made by `Product.over`."""
+    """A product, or activation, of arrays that stay where they are; made by `Product.over` and
+    `activation_over`.
+    """
 
     cdef object owner, x, out       # kept alive
     cdef fr_product *product
@@ -233,6 +232,8 @@ cdef class Over:
     cdef fr_axes outer, inner       # of windows
     cdef size_t stride, rows, inputs, outputs
     cdef bint gathers
+    cdef void (*activate)(int, const float *, float *, size_t) noexcept nogil   # no product at all
+    cdef int tanh
     cdef public bint relu           # whether what is negative becomes 0
 
     def __dealloc__(self):
@@ -243,6 +244,13 @@ cdef class Over:
         """Compute."""
         cdef size_t row = 0, rows
         if not self.rows:
+            return
+        if self.activate != NULL:
+            if self.rows < 4096:    # too short for others to gain from
+                self.activate(self.tanh, self.from_, self.to, self.rows)
+            else:
+                with nogil:
+                    self.activate(self.tanh, self.from_, self.to, self.rows)
             return
         if not self.gathers:
             with nogil:
@@ -259,6 +267,54 @@ cdef class Over:
                 if self.relu:
                     fr_relu(self.to + row * self.outputs, rows * self.outputs)
                 row += rows
+
+
+def activation_over(str isa not None, str name not None, x, out):
+    """A function without arguments that computes `out` from x, arrays that stay where they are.
+
+    Parameters
+    ----------
+    isa : str
+        As of `Product`.
+    name : {"sigmoid", "tanh"}
+    x, out : float32 arrays of one shape and the same strides, without gaps
+        They may be one array, but not overlap otherwise. An element has the same bits wherever it
+        stands.
+    """
+    cdef Over over = Over.__new__(Over)
+    if name not in ("sigmoid", "tanh"):
+        raise ValueError(f"name={name!r}, expected 'sigmoid' or 'tanh'")
+    for array in (x, out):
+        if (not isinstance(x, np.ndarray) or not isinstance(array, np.ndarray)
+                or array.dtype != np.float32
+                or not array.flags.aligned or array.shape != x.shape or array.strides != x.strides
+                or not is_dense(array)):
+            raise ValueError(f"activation_over: an array is {described(array)}, expected float32 "
+                             "without gaps, both alike")
+    if not out.flags.writeable:
+        raise ValueError("activation_over: out cannot be written to")
+    over.owner, over.x, over.out = ENGINES, x, out
+    over.activate, over.tanh = engine_of(isa).activate, name == "tanh"
+    over.from_, over.to = <const float *> np.PyArray_DATA(x), <float *> np.PyArray_DATA(out)
+    over.rows = x.size
+    return over
+
+
+def is_dense(x):
+    """Whether an array's elements fill its memory from where it begins, in any order of axes."""
+    size = x.itemsize
+    for stride, length in sorted(zip(x.strides, x.shape)):
+        if length > 1:
+            if stride != size:
+                return False
+            size *= length
+    return True
+
+
+cdef const fr_engine *engine_of(str isa) except NULL:
+    if isa not in ENGINES:
+        raise ValueError(f"isa={isa!r}, expected one of " + ", ".join(map(repr, ENGINES)))
+    return <const fr_engine *> PyCapsule_GetPointer(ENGINES[isa], FR_ENGINE_CAPSULE)
 
 
 cdef void compute(fr_product *product, const float *from_, size_t stride, size_t rows, float *to,

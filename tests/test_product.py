@@ -8,7 +8,7 @@ from conftest import SIZES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastrnn._kernels.product import Product
+from fastrnn._kernels.product import Product, activation_over
 from fastrnn.layers.engines import available_isas
 
 EVERY_ISA = pytest.mark.parametrize("isa", available_isas())
@@ -214,3 +214,44 @@ def test_relu_keeps_what_is_no_number():
     compute.relu = True
     compute()
     assert np.isnan(out).all()  # 0 * NaN, too
+
+
+@EVERY_ISA
+@pytest.mark.parametrize("name", ["sigmoid", "tanh"])
+def test_activations(isa, name):
+    """Right for each element, with the same bits wherever it stands; in place, too."""
+    x = np.concatenate(
+        [random(2000, seed=3) * 8, [0, -0.0, np.inf, -np.inf, np.nan, 1e-40, 90, -90]]
+    )
+    x = x.astype(np.float32)
+    wide = x.astype(np.float64)
+    with np.errstate(over="ignore"):
+        right = np.tanh(wide) if name == "tanh" else 1 / (1 + np.exp(-wide))
+    whole = np.empty_like(x)
+    activation_over(isa, name, x, whole)()
+    np.testing.assert_allclose(whole, right, rtol=4e-7, atol=1e-38)
+    for start in (0, 1, 3, 7, 15, 16, 1990):
+        for length in (0, 1, 2, 3, 4, 5, 8, 15, 16, 17, 18):
+            part = x[start : start + length].copy()
+            activation_over(isa, name, part, part)()
+            assert part.tobytes() == whole[start : start + length].tobytes()
+    turned, out = x[:2000].reshape(50, 40).T, np.empty((50, 40), np.float32).T
+    activation_over(isa, name, turned, out)()
+    assert np.array_equal(out, whole[:2000].reshape(50, 40).T)
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "out"),
+    [
+        ("relu", random(3), random(3)),
+        ("tanh", random(3), random(4)),
+        ("tanh", random(6)[::2], random(6)[::2]),
+        ("tanh", random(3, 4), random(4, 3).T),
+        ("tanh", random(3), np.zeros(3)),
+        ("tanh", random(3), np.broadcast_to(random(1), 3)),
+        ("tanh", [0.0], random(1)),
+    ],
+)
+def test_activations_of_what_does_not_fit(name, x, out):
+    with pytest.raises(ValueError, match=r"expected|written"):
+        activation_over("generic", name, x, out)

@@ -19,7 +19,6 @@ OF_WEIGHTS = (
     "reset_before",
     "lengths",
     "batch_first",
-    "weight_dtype",
 )  # no model has them
 
 
@@ -90,6 +89,8 @@ def load(args: argparse.Namespace, **options: Any) -> Model:
         if getattr(args, name, None):
             option = name.replace("_", "-")
             raise CommandError(f"--{option} is for weights, {args.file} is a whole model", USAGE)
+    if getattr(args, "weight_dtype", None):
+        options.setdefault("weight_dtype", args.weight_dtype)
     try:
         return load_model(
             args.file, fixed=dict(args.fix), states=dict(args.state) or None, **options

@@ -98,7 +98,15 @@ def load(args: argparse.Namespace, **options: Any) -> Model:
     except FormatError:
         raise
     except (ValueError, TypeError) as error:
-        raise CommandError(str(error), USAGE) from None
+        raise CommandError(as_typed(error), USAGE) from None
+
+
+def as_typed(error: Exception) -> str:
+    """A message in which load_model's arguments are the command's options."""
+    text = str(error)
+    for argument, option in (("shapes=", "--shape"), ("fixed=", "--fix"), ("states=", "--state")):
+        text = text.replace(f"load_model's {argument}", option)
+    return text
 
 
 def _pair(text: str) -> tuple[str, str]:

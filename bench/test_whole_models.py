@@ -28,8 +28,12 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))  # the models of the t
 
 SECONDS, QUICK_SECONDS = 2.0, 0.3
 FRAMES = 100
-SILERO = ("silero_vad.onnx", "silero_vad_16k_op15.onnx", "silero_vad_half.onnx",
-          "silero_vad_op18_ifless.onnx", "silero_vad_openvino_16k.onnx")  # fmt: skip
+SILERO = (
+    "silero_vad.onnx",
+    "silero_vad_16k_op15.onnx",
+    "silero_vad_op18_ifless.onnx",
+    "silero_vad_openvino_16k.onnx",
+)  # fmt: skip
 ZOO = ("ConvLSTM", "CausalGRU", "SymmetricConvs", "StridedLSTM", "MaskDenoiser",
        "ConvTransposeDecoder", "Waveform", "FeatureMean", "SpeechTagger", "CRNN")  # fmt: skip
 NO_STREAM = ("SpeechTagger", "CRNN")

@@ -59,12 +59,13 @@ class Model:
     ) -> None:
         self._name = name
         self._source = graph
-        self._binder = Binder(options)
+        self._binder = Binder(options, graph.budget.allowed)
         self._fixed = fixed_arrays(graph, fixed)
         self._graph = fuse(fold(graph, self._fixed, options=options))
         self._graph = with_shapes(self._graph, shapes or {})
         self._signature = Signature(self._graph)
         self._plan = Plan.of(self._graph, self._binder)
+        self._binder.settle()
         stored = str(options.get("weight_dtype") or "float32")
         if stored in LARGEST and not self.layers:
             raise ValueError(

@@ -126,7 +126,10 @@ struct fr_product {
 typedef struct {
     const char *name;
     fr_layer *(*pack)(const fr_params *params);     /* NULL: out of memory, or not this dtype or these weights */
-    fr_product *(*pack_product)(const fr_product_params *params);   /* NULL: out of memory. SIMD engine only. */
+    /* SIMD engine only: */
+    fr_product *(*pack_product)(const fr_product_params *params);   /* NULL: out of memory */
+    /* y = sigmoid(x) (tanh = 0) or tanh(x) (tanh = 1) of n floats, with the cells' own code; y may be x. */
+    void (*activate)(int tanh, const float *x, float *y, size_t n);
 } fr_engine;
 
 #define FR_ENGINE_CAPSULE "fastrnn.engine"

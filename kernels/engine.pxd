@@ -74,4 +74,5 @@ cdef extern from "engine.h":
         const char *name
         fr_layer *(*pack)(const fr_params *) noexcept nogil
         fr_product *(*pack_product)(const fr_product_params *) noexcept nogil
+        void (*activate)(int, const float *, float *, size_t) noexcept nogil
     const char *FR_ENGINE_CAPSULE

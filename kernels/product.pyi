@@ -9,6 +9,7 @@ from fastrnn._kernels.simd import ENGINES as ENGINES
 
 @final
 class Over:
+    relu: bool
     def __call__(self) -> None: ...
 
 @final
@@ -28,4 +29,11 @@ class Product:
     def run(
         self, x: npt.NDArray[np.float32], out: npt.NDArray[np.float32] | None = None
     ) -> npt.NDArray[np.float32]: ...
-    def over(self, x: npt.NDArray[np.float32], out: npt.NDArray[np.float32]) -> Over: ...
+    def over(
+        self, x: npt.NDArray[np.float32], out: npt.NDArray[np.float32], axes: int = 1
+    ) -> Over: ...
+
+def activation_over(
+    isa: str, name: str, x: npt.NDArray[np.float32], out: npt.NDArray[np.float32]
+) -> Over: ...
+def is_dense(x: npt.NDArray[np.float32]) -> bool: ...

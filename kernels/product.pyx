@@ -12,6 +12,8 @@ from engine cimport FR_ENGINE_CAPSULE, fr_engine, fr_product, fr_product_params,
 from libc.stdlib cimport free
 from stack cimport fr_aligned_alloc
 
+import math
+
 import numpy as np
 
 from fastrnn._kernels.core import WEIGHTS, as_array
@@ -24,6 +26,15 @@ cdef extern from "fpmode.h" nogil:
         pass
     fr_fpmode fr_fpmode_enter()
     void fr_fpmode_leave(fr_fpmode)
+
+cdef extern from "windows.h" nogil:
+    ctypedef struct fr_axes:
+        pass
+    const size_t FR_TOGETHER
+    bint fr_axes_add(fr_axes *axes, size_t length, size_t stride)
+    void fr_gather(const fr_axes *outer, const fr_axes *inner, const float *from_, size_t first,
+                   size_t rows, float *to)
+    void fr_relu(float *x, size_t count)
 
 
 @cython.final
@@ -60,11 +71,8 @@ cdef class Product:
     cdef readonly Py_ssize_t outputs    # N
 
     def __cinit__(self, str isa not None, weight, bias=None, size_t threads=1, scale=None):
-        cdef const fr_engine *engine
+        cdef const fr_engine *engine = engine_of(isa)
         cdef fr_product_params params
-        if isa not in ENGINES:
-            raise ValueError(f"isa={isa!r}, expected one of " + ", ".join(map(repr, ENGINES)))
-        engine = <const fr_engine *> PyCapsule_GetPointer(ENGINES[isa], FR_ENGINE_CAPSULE)
         compact = getattr(weight, "dtype", None) in (np.int8, np.int16)
         if compact != (scale is not None):
             raise ValueError("Product: weights of int8 or int16 have a scale, others have none")
@@ -122,6 +130,8 @@ cdef class Product:
         """
         cdef size_t rows, stride
         cdef void *scratch
+        cdef const float *from_
+        cdef float *to
         stride = self.checked(x)
         shape = (x.shape[0], self.outputs)
         if out is None:
@@ -134,28 +144,57 @@ cdef class Product:
         scratch = fr_aligned_alloc(self.product.scratch_bytes(self.product, rows))
         if scratch == NULL:
             raise MemoryError(f"Product: no memory for {rows} rows")
-        compute(self.product, <const float *> np.PyArray_DATA(x), stride, rows,
-                <float *> np.PyArray_DATA(out), scratch)
+        from_, to = <const float *> np.PyArray_DATA(x), <float *> np.PyArray_DATA(out)
+        with nogil:
+            compute(self.product, from_, stride, rows, to, scratch)
         free(scratch)
         return out
 
-    def over(self, x, out):
-        """A function without arguments that computes `out` from x, arrays as `run` takes them that
-        stay where they are: it checks and allocates nothing. One thread at a time may call it.
+    def over(self, x, out, Py_ssize_t axes=1):
+        """A function without arguments that computes `out` from x, arrays that stay where they are:
+        it checks and allocates nothing. One thread at a time may call it.
+
+        Parameters
+        ----------
+        x : float32 array (M, K) as `run` takes it, or windows of any strides
+            Its last `axes` axes have K elements, the others M.
         """
         cdef Over over = Over.__new__(Over)
-        cdef size_t rows
-        over.stride = self.checked(x)
-        self.check_out(x, out, (x.shape[0], self.outputs))
-        rows = x.shape[0]
+        cdef size_t rows, most
+        if isinstance(x, np.ndarray) and (axes != 1 or x.ndim != 2
+                                          or x.strides[1] != sizeof(float)):
+            rows = self.take_windows(over, x, axes)
+        else:
+            over.stride = self.checked(x)
+            rows = x.shape[0]
+        self.check_out(x, out, (rows, self.outputs))
         over.owner, over.x, over.out = self, x, out
         over.product, over.rows = self.product, rows
         over.from_, over.to = <const float *> np.PyArray_DATA(x), <float *> np.PyArray_DATA(out)
-        over.scratch = fr_aligned_alloc(
-            self.product.scratch_bytes(self.product, rows if rows else 1))
-        if over.scratch == NULL:
+        over.outputs, over.inputs = self.outputs, self.inputs
+        most = min(rows, FR_TOGETHER) if over.gathers else rows
+        over.scratch = fr_aligned_alloc(self.product.scratch_bytes(self.product, most or 1))
+        if over.gathers:
+            over.gathered = <float *> fr_aligned_alloc((most or 1) * self.inputs * sizeof(float))
+        if over.scratch == NULL or (over.gathers and over.gathered == NULL):
             raise MemoryError(f"Product: no memory for {rows} rows")
         return over
+
+    cdef size_t take_windows(self, Over over, object x, Py_ssize_t axes) except? 0:
+        """How many windows there are; ValueError if they do not fit."""
+        cdef fr_axes *part
+        count = x.ndim - axes
+        if (x.dtype != np.float32 or not x.flags.aligned or axes < 1 or count < 0
+                or math.prod(x.shape[count:]) != self.inputs
+                or min(x.strides, default=0) < 0 or any(s % sizeof(float) for s in x.strides)):
+            raise ValueError(f"Product: x is {described(x)} of strides {x.strides}, expected "
+                             f"float32 windows of {self.inputs}")
+        over.gathers = True
+        for axis in range(x.ndim):
+            part = &over.outer if axis < count else &over.inner
+            if not fr_axes_add(part, x.shape[axis], x.strides[axis] // sizeof(float)):
+                raise ValueError(f"Product: x has too many axes: {x.shape}")
+        return math.prod(x.shape[:count])
 
     cdef size_t checked(self, object x) except? 0:
         """How many floats apart the rows of x are; ValueError if it does not fit."""
@@ -180,32 +219,110 @@ cdef class Product:
 
 @cython.final
 cdef class Over:
-    """A product of arrays that stay where they are; made by `Product.over`."""
+    """A product, or activation, of arrays that stay where they are; made by `Product.over` and
+    `activation_over`.
+    """
 
     cdef object owner, x, out       # kept alive
     cdef fr_product *product
     cdef const float *from_
     cdef float *to
     cdef void *scratch
-    cdef size_t stride, rows
+    cdef float *gathered
+    cdef fr_axes outer, inner       # of windows
+    cdef size_t stride, rows, inputs, outputs
+    cdef bint gathers
+    cdef void (*activate)(int, const float *, float *, size_t) noexcept nogil   # no product at all
+    cdef int tanh
+    cdef public bint relu           # whether what is negative becomes 0
 
     def __dealloc__(self):
         free(self.scratch)
+        free(self.gathered)
 
     def __call__(self):
         """Compute."""
-        if self.rows:
-            compute(self.product, self.from_, self.stride, self.rows, self.to, self.scratch)
+        cdef size_t row = 0, rows
+        if not self.rows:
+            return
+        if self.activate != NULL:
+            if self.rows < 4096:    # too short for others to gain from
+                self.activate(self.tanh, self.from_, self.to, self.rows)
+            else:
+                with nogil:
+                    self.activate(self.tanh, self.from_, self.to, self.rows)
+            return
+        if not self.gathers:
+            with nogil:
+                compute(self.product, self.from_, self.stride, self.rows, self.to, self.scratch)
+                if self.relu:
+                    fr_relu(self.to, self.rows * self.outputs)
+            return
+        with nogil:
+            while row < self.rows:
+                rows = min(self.rows - row, FR_TOGETHER)
+                fr_gather(&self.outer, &self.inner, self.from_, row, rows, self.gathered)
+                compute(self.product, self.gathered, self.inputs, rows,
+                        self.to + row * self.outputs, self.scratch)
+                if self.relu:
+                    fr_relu(self.to + row * self.outputs, rows * self.outputs)
+                row += rows
+
+
+def activation_over(str isa not None, str name not None, x, out):
+    """A function without arguments that computes `out` from x, arrays that stay where they are.
+
+    Parameters
+    ----------
+    isa : str
+        As of `Product`.
+    name : {"sigmoid", "tanh"}
+    x, out : float32 arrays of one shape and the same strides, without gaps
+        They may be one array, but not overlap otherwise. An element has the same bits wherever it
+        stands.
+    """
+    cdef Over over = Over.__new__(Over)
+    if name not in ("sigmoid", "tanh"):
+        raise ValueError(f"name={name!r}, expected 'sigmoid' or 'tanh'")
+    for array in (x, out):
+        if (not isinstance(x, np.ndarray) or not isinstance(array, np.ndarray)
+                or array.dtype != np.float32
+                or not array.flags.aligned or array.shape != x.shape or array.strides != x.strides
+                or not is_dense(array)):
+            raise ValueError(f"activation_over: an array is {described(array)}, expected float32 "
+                             "without gaps, both alike")
+    if not out.flags.writeable:
+        raise ValueError("activation_over: out cannot be written to")
+    over.owner, over.x, over.out = ENGINES, x, out
+    over.activate, over.tanh = engine_of(isa).activate, name == "tanh"
+    over.from_, over.to = <const float *> np.PyArray_DATA(x), <float *> np.PyArray_DATA(out)
+    over.rows = x.size
+    return over
+
+
+def is_dense(x):
+    """Whether an array's elements fill its memory from where it begins, in any order of axes."""
+    size = x.itemsize
+    for stride, length in sorted(zip(x.strides, x.shape)):
+        if length > 1:
+            if stride != size:
+                return False
+            size *= length
+    return True
+
+
+cdef const fr_engine *engine_of(str isa) except NULL:
+    if isa not in ENGINES:
+        raise ValueError(f"isa={isa!r}, expected one of " + ", ".join(map(repr, ENGINES)))
+    return <const fr_engine *> PyCapsule_GetPointer(ENGINES[isa], FR_ENGINE_CAPSULE)
 
 
 cdef void compute(fr_product *product, const float *from_, size_t stride, size_t rows, float *to,
-                  void *scratch) noexcept:
-    """The product, without the GIL and without denormals."""
-    cdef fr_fpmode caller
-    with nogil:
-        caller = fr_fpmode_enter()
-        product.run(product, from_, stride, rows, to, scratch)
-        fr_fpmode_leave(caller)
+                  void *scratch) noexcept nogil:
+    """The product, without denormals."""
+    cdef fr_fpmode caller = fr_fpmode_enter()
+    product.run(product, from_, stride, rows, to, scratch)
+    fr_fpmode_leave(caller)
 
 
 cdef str described(array):

@@ -34,9 +34,8 @@ fr_layer *fr_simd_pack(const fr_params *params, fr_isa isa);
 /* The same of a linear layer; NULL when out of memory. */
 fr_product *fr_simd_pack_product(const fr_product_params *params, fr_isa isa);
 
-/* sigmoid (tanh = 0) or tanh (tanh = 1) of n floats with the kernels' own code, for tests and benches.
- * n is a multiple of 16; both arrays are aligned to 64 bytes. */
-void fr_simd_activation(fr_isa isa, int tanh, const float *x, float *y, size_t n);
+/* As fr_engine's. */
+void fr_simd_activate(fr_isa isa, int tanh, const float *x, float *y, size_t n);
 
 /* What one core can do at most, for benches: loops to be timed. */
 typedef struct {

@@ -33,8 +33,21 @@ fr_layer *ISA(fr_simd_pack)(const fr_params *params)
     return &l->base;
 }
 
-void ISA(fr_simd_activation)(int tanh, const float *x, float *y, size_t n)
+INLINE void activate(int tanh, const float *x, float *y)
 {
-    for (size_t i = 0; i < n; i += VEC_WIDTH)
-        v_store(y + i, tanh ? v_tanh(v_load(x + i)) : v_sigmoid(v_load(x + i)));
+    vec a = v_loadu(x);
+    v_storeu(y, tanh ? v_tanh(a) : v_sigmoid(a));
+}
+
+void ISA(fr_simd_activate)(int tanh, const float *x, float *y, size_t n)
+{
+    size_t i = 0;
+    float rest[VEC_WIDTH] = {0};
+    for (; i + VEC_WIDTH <= n; i += VEC_WIDTH)
+        activate(tanh, x + i, y + i);
+    if (i < n) {
+        memcpy(rest, x + i, (n - i) * sizeof *x);
+        activate(tanh, rest, rest);
+        memcpy(y + i, rest, (n - i) * sizeof *y);
+    }
 }

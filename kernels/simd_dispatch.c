@@ -9,14 +9,13 @@ static int always(void) { return 1; }
 typedef struct {
     fr_engine engine;   /* its name is the instruction set's */
     int (*supported)(void);
-    void (*activation)(int tanh, const float *x, float *y, size_t n);
     const fr_probe *probe;
 } isa_row;
 
 /* Adding one: a stub, a vector_*.h, an answer in cpu.c, and a row here. Slowest first. */
 #define ROW(isa, supported) \
-    {{#isa, fr_simd_pack_##isa, fr_simd_pack_product_##isa}, supported, fr_simd_activation_##isa, &fr_simd_probe_##isa}
-#define NOT_HERE(isa) {{#isa, 0, 0}, 0, 0, 0}
+    {{#isa, fr_simd_pack_##isa, fr_simd_pack_product_##isa, fr_simd_activate_##isa}, supported, &fr_simd_probe_##isa}
+#define NOT_HERE(isa) {{#isa, 0, 0, 0}, 0, 0}
 
 static const isa_row isas[FR_ISA_COUNT] = {
     [FR_ISA_GENERIC] = ROW(generic, always),
@@ -55,9 +54,9 @@ fr_product *fr_simd_pack_product(const fr_product_params *params, fr_isa isa)
     return isas[isa].engine.pack_product(params);
 }
 
-void fr_simd_activation(fr_isa isa, int tanh, const float *x, float *y, size_t n)
+void fr_simd_activate(fr_isa isa, int tanh, const float *x, float *y, size_t n)
 {
-    isas[isa].activation(tanh, x, y, n);
+    isas[isa].engine.activate(tanh, x, y, n);
 }
 
 const fr_probe *fr_simd_probe(fr_isa isa) { return isas[isa].probe; }

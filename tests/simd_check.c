@@ -383,7 +383,7 @@ static int check_activation(fr_isa isa, int is_tanh, uint64_t stride)
             uint32_t b = (uint32_t)(bits < UINT32_MAX ? bits : UINT32_MAX);
             memcpy(&x[i], &b, 4);
         }
-        fr_simd_activation(isa, is_tanh, x, y, COUNT(x));
+        fr_simd_activate(isa, is_tanh, x, y, COUNT(x));
         for (size_t i = 0; i < COUNT(x); i++) {
             double error = ulps(y[i], is_tanh ? tanh(x[i]) : sigmoid(x[i]));
             if (error > worst)
@@ -396,7 +396,7 @@ static int check_activation(fr_isa isa, int is_tanh, uint64_t stride)
     }
     const float edge[16] __attribute__((aligned(64))) = {INFINITY, -INFINITY, NAN, 0.0f, -0.0f};
     const float right[2][5] = {{1, 0, NAN, 0.5f, 0.5f}, {1, -1, NAN, 0.0f, -0.0f}};
-    fr_simd_activation(isa, is_tanh, edge, y, 16);
+    fr_simd_activate(isa, is_tanh, edge, y, 16);
     for (size_t i = 0; i < 5; i++)
         if (isnan(edge[i]) ? !isnan(y[i]) : y[i] != right[is_tanh][i] || signbit(y[i]) != signbit(right[is_tanh][i])) {
             printf("%s: %s(%g) is %g\n", fr_isa_name(isa), is_tanh ? "tanh" : "sigmoid", edge[i], y[i]);

@@ -8,7 +8,7 @@ from conftest import SIZES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastrnn._kernels.product import Product
+from fastrnn._kernels.product import Product, activation_over
 from fastrnn.layers.engines import available_isas
 
 EVERY_ISA = pytest.mark.parametrize("isa", available_isas())
@@ -168,7 +168,11 @@ def test_over_arrays_that_stay(isa):
     ("x", "out"),
     [
         (random(5, 18), np.empty((5, 37), np.float32)),
-        (random(19, 5).T, np.empty((5, 37), np.float32)),
+        (random(5, 19)[::-1], np.empty((5, 37), np.float32)),
+        (random(5, 19)[:, ::-1], np.empty((5, 37), np.float32)),
+        (random(5, 20)[:, :, None], np.empty((5, 37), np.float32)),
+        (random(5, 19).astype(np.float64), np.empty((5, 37), np.float32)),
+        ([[0.0] * 19], np.empty((1, 37), np.float32)),
         (random(5, 19), np.empty((4, 37), np.float32)),
         (random(5, 19), np.empty((5, 37))),
         (random(5, 19), None),
@@ -177,3 +181,77 @@ def test_over_arrays_that_stay(isa):
 def test_arrays_that_do_not_fit_are_not_run_over(x, out):
     with pytest.raises(ValueError, match=r"^Product: "):
         make("generic").over(x, out)
+
+
+@EVERY_ISA
+@settings(max_examples=60)
+@given(data=st.data())
+def test_windows_are_brought_together(isa, data):
+    """Any number of axes of any strides, rows before and what they consist of behind."""
+    draw = data.draw
+    outer = draw(st.lists(st.integers(1, 13), min_size=1, max_size=3))
+    inner = draw(st.lists(st.integers(1, 5), min_size=1, max_size=3))
+    strides = [4 * draw(st.integers(0, 7)) for _ in (*outer, *inner)]
+    if draw(st.booleans()):
+        strides[-1] = 4
+    x = np.lib.stride_tricks.as_strided(random(1000), (*outer, *inner), strides, writeable=False)
+    rows = np.ascontiguousarray(x.reshape(int(np.prod(outer)), -1))
+    product = make(isa, outputs=draw(SIZES), inputs=rows.shape[1])
+    out = np.empty((len(rows), product.outputs), np.float32)
+    compute = product.over(x, out, len(inner))
+    compute()
+    expected = product.run(rows)
+    np.testing.assert_array_equal(out, expected)
+    compute.relu = True
+    compute()
+    np.testing.assert_array_equal(out, np.maximum(expected, 0))
+    assert not np.signbit(out).any()
+
+
+def test_relu_keeps_what_is_no_number():
+    product, out = Product("generic", np.eye(3, dtype=np.float32)), np.empty((1, 3), np.float32)
+    compute = product.over(np.array([[np.nan, 1, -1]], np.float32), out)
+    compute.relu = True
+    compute()
+    assert np.isnan(out).all()  # 0 * NaN, too
+
+
+@EVERY_ISA
+@pytest.mark.parametrize("name", ["sigmoid", "tanh"])
+def test_activations(isa, name):
+    """Right for each element, with the same bits wherever it stands; in place, too."""
+    x = np.concatenate(
+        [random(2000, seed=3) * 8, [0, -0.0, np.inf, -np.inf, np.nan, 1e-40, 90, -90]]
+    )
+    x = x.astype(np.float32)
+    wide = x.astype(np.float64)
+    with np.errstate(over="ignore"):
+        right = np.tanh(wide) if name == "tanh" else 1 / (1 + np.exp(-wide))
+    whole = np.empty_like(x)
+    activation_over(isa, name, x, whole)()
+    np.testing.assert_allclose(whole, right, rtol=4e-7, atol=1e-38)
+    for start in (0, 1, 3, 7, 15, 16, 1990):
+        for length in (0, 1, 2, 3, 4, 5, 8, 15, 16, 17, 18):
+            part = x[start : start + length].copy()
+            activation_over(isa, name, part, part)()
+            assert part.tobytes() == whole[start : start + length].tobytes()
+    turned, out = x[:2000].reshape(50, 40).T, np.empty((50, 40), np.float32).T
+    activation_over(isa, name, turned, out)()
+    assert np.array_equal(out, whole[:2000].reshape(50, 40).T)
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "out"),
+    [
+        ("relu", random(3), random(3)),
+        ("tanh", random(3), random(4)),
+        ("tanh", random(6)[::2], random(6)[::2]),
+        ("tanh", random(3, 4), random(4, 3).T),
+        ("tanh", random(3), np.zeros(3)),
+        ("tanh", random(3), np.broadcast_to(random(1), 3)),
+        ("tanh", [0.0], random(1)),
+    ],
+)
+def test_activations_of_what_does_not_fit(name, x, out):
+    with pytest.raises(ValueError, match=r"expected|written"):
+        activation_over("generic", name, x, out)

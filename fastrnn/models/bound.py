@@ -17,7 +17,7 @@ import numpy as np
 
 from fastrnn._kernels.core import Stack
 from fastrnn._kernels.product import Over
-from fastrnn.models.graph import Graph, Node
+from fastrnn.models.graph import Graph, Node, reads
 from fastrnn.models.ops.table import Array
 from fastrnn.models.step import FAULTS, Binder
 
@@ -48,6 +48,9 @@ class Bound:
         self._calls: list[Call] = []
         self._nodes: list[Node] = []  # of each call
         self._readers: Counter[int] = Counter()  # nodes with calls, by the array that they read
+        self._products: dict[str, Over] = {}  # the last calls of values
+        self._uses = Counter(name for node in graph.nodes for name in reads(node))
+        self._uses.update(graph.outputs.values())
         with np.errstate(all="ignore"):
             for node in graph.nodes:
                 self._add(node, binder)
@@ -55,11 +58,16 @@ class Bound:
         arrays = {id(base): base for base in map(_base, self._values.values()) if base is not None}
         self.nbytes = sum(array.nbytes for array in arrays.values())
         self.is_compiled = all(_is_sure(call) or _is_whole(call) for call in self._calls)
-        del self._values
+        del self._values, self._products, self._uses
 
     def _add(self, node: Node, binder: Binder) -> None:
         assert node.op is not None
         given = [self._values[name] for name in node.inputs]
+        if self._is_relu_of_product(node):
+            self._products.pop(node.inputs[0]).relu = True
+            self._values[node.outputs[0]] = given[0]
+            given[0][...] = node.op.function(given[0])
+            return
         function = binder.bind(node, self._constants)
         try:
             made = function(*given)
@@ -72,9 +80,17 @@ class Bound:
             calls = self._calls_for(node, function, given, results)
             self._calls += calls
             self._nodes += [node] * len(calls)
+            if isinstance(calls[-1], Over):
+                self._products[node.outputs[0]] = calls[-1]
             self._readers.update({id(_base(array)) for array in given if array is not None})
         self._values.update(zip(node.outputs, results, strict=False))
         self._values[""] = None
+
+    def _is_relu_of_product(self, node: Node) -> bool:
+        """Whether a node is a Relu that a product's own call can see to: nobody else reads it."""
+        op, name = node.op, node.inputs[0] if node.inputs else ""
+        is_relu = op is not None and not op.domain and op.name == "Relu"
+        return is_relu and name in self._products and self._uses[name] == 1
 
     def _calls_for(
         self,

@@ -44,10 +44,12 @@ class Groove:
         # One state may become another, or an output be a state.
         mixed = any(np.may_share_memory(a, b) for a in run.inputs for b in news)
         calls = None if mixed else run.bound.without_copies(list(zip(states, news, strict=True)))
+        self._news: Sequence[Array]
+        self._compute: Callable[[], Any]
         if calls is not None:  # what comes is left where it is read
             _copy_all(news, states)
             self.states, self._news = list(news), ()
-            self._compute: Callable[[], Any] = partial(_call_all, calls)
+            self._compute = partial(_call_all, calls)
         else:
             self.states, self._news = list(states), tuple(news)
             self._compute = run.bound
@@ -87,7 +89,8 @@ class Groove:
 
 def _copy_all(targets: Sequence[Array], sources: Sequence[Array]) -> None:
     """All or, where a signal's handler raises, none: no line of Python is between them."""
-    deque(map(setitem, targets, repeat(...), sources), maxlen=0)
+    assign: Callable[[Array, Any, Array], None] = setitem
+    deque(map(assign, targets, repeat(...), sources), maxlen=0)
 
 
 def _call_all(calls: Sequence[Callable[[], Any]]) -> None:

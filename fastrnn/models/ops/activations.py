@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from fastrnn._kernels import product as kernel
+from fastrnn.layers.engines import choose_isa
 from fastrnn.models.ops.elementwise import erf
 from fastrnn.models.ops.reduce import add_last, add_last_over, restore
-from fastrnn.models.ops.table import Array, op, runs_over
+from fastrnn.models.ops.table import Array, op, prepares, runs_over
 
 
 @op("Relu", 6, kind="pointwise")
@@ -48,6 +50,50 @@ def sigmoid_over(given: Sequence[Any], results: Sequence[Array]) -> list[Any]:
         partial(np.add, y, one, out=y),
         partial(np.divide, one, y, out=y),
     ]
+
+
+class InVectors:
+    """Sigmoid or tanh of float32 by the code of the recurrent cells; of other types, as `plain`."""
+
+    def __init__(self, name: str, plain: Callable[..., Array], isa: str) -> None:
+        self._over = partial(kernel.activation_over, isa, name)
+        self._plain = plain
+
+    def __call__(self, x: Array) -> Array:
+        """The function of each element."""
+        if x.dtype != np.float32:
+            return self._plain(x)
+        y = np.empty_like(x)
+        for call in self.over([x], [y]) or ():
+            call()
+        return y
+
+    def over(self, given: Sequence[Any], results: Sequence[Array]) -> list[Any] | None:
+        """Calls that compute `results` from `given`."""
+        (x,), (y,) = given, results
+        if x.dtype != np.float32 or not kernel.is_dense(y):
+            return None
+        if x.strides == y.strides and x.flags.aligned:
+            return [self._over(x, y)]
+        return [partial(np.copyto, y, x), self._over(y, y)]
+
+
+def _in_vectors(name: str, plain: Callable[..., Array], options: dict[str, Any]) -> Any:
+    if options.get("engine", "auto") == "blas":
+        return None
+    return InVectors(name, plain, choose_isa(options.get("isa")))
+
+
+@prepares(sigmoid)
+def prepare_sigmoid(known: Sequence[Any], options: dict[str, Any]) -> Any:
+    """As the SIMD engine's cells compute it."""
+    return _in_vectors("sigmoid", sigmoid, options)
+
+
+@prepares(np.tanh)
+def prepare_tanh(known: Sequence[Any], options: dict[str, Any]) -> Any:
+    """As the SIMD engine's cells compute it."""
+    return _in_vectors("tanh", np.tanh, options)
 
 
 @op("LeakyRelu", 6, kind="pointwise")

@@ -163,13 +163,10 @@ class Convolution:
 
     def _rows_over(self, view: Array, y: Array, product: Product) -> list[Any] | None:
         """One group's windows (B, *steps, *kernel, C) to y (B, *steps, M)."""
-        rows = view.reshape(-1, product.inputs)
-        copied = not np.may_share_memory(rows, view)
-        calls = [partial(np.copyto, rows.reshape(view.shape), view)] if copied else []
         out = y.reshape(-1, y.shape[-1])
         if not np.may_share_memory(out, y):
             return None
-        return [*calls, *product.over(rows, out)]
+        return product.over(view, len(self.kernel) + 1, out)
 
     def _groups_over(self, view: Array, y: Array) -> list[Any] | None:
         calls: list[Any] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -45,14 +44,10 @@ class Linear:
 
     def over(self, given: Sequence[Any], results: Sequence[Array]) -> list[Any] | None:
         """Calls that compute `results` from `given`."""
-        x = given[0]
-        rows = x.reshape(-1, self.product.inputs)
         out = results[0].reshape(-1, self.product.outputs)
         if not np.may_share_memory(out, results[0]):
             return None
-        copied = not np.may_share_memory(rows, x)
-        calls = [partial(np.copyto, rows.reshape(x.shape), x)] if copied else []
-        return [*calls, *self.product.over(rows, out)]
+        return self.product.over(given[0], 1, out)
 
 
 @op("Gemm", 7)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from fastrnn.models.ops.reduce import add_last
-from fastrnn.models.ops.table import Array, are_constant, op, prepares
+from fastrnn.models.ops.reduce import add_last, add_last_over
+from fastrnn.models.ops.table import Array, are_constant, op, prepares, runs_over
 
 
 @op("BatchNormalization", 7)
@@ -91,6 +92,46 @@ def layer_normalization(
     centred, mean, inverse = _standardise(wide, axes, epsilon)
     y = (centred * inverse).astype(x.dtype, copy=False) * scale
     return y if bias is None else y + bias, mean, inverse
+
+
+@runs_over(layer_normalization)
+def layer_normalization_over(
+    given: Sequence[Any],
+    results: Sequence[Array],
+    *,
+    axis: int = -1,
+    epsilon: float = 1e-5,
+    stash_type: int = 1,
+) -> list[Any] | None:
+    """The ufuncs themselves, in the function's order."""
+    (x, scale, bias), y = (*given, None)[:3], results[0]
+    if x.dtype not in (np.float32, np.float64) or not x.size:
+        return None
+    axes = tuple(range(axis % x.ndim, x.ndim))
+    count = np.array(math.prod(x.shape[axes[0] :]), x.dtype)
+    centred, squares = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
+    mean, inverse = (np.empty((*x.shape[: axes[0]], *(1,) * len(axes)), x.dtype) for _ in "mi")
+    sums = add_last_over(x, mean, axes), add_last_over(squares, inverse, axes)
+    if sums[0] is None or sums[1] is None:
+        return None
+    one, least = np.ones((), x.dtype), np.array(epsilon, x.dtype)
+    calls = [
+        *sums[0],
+        partial(np.divide, mean, count, out=mean),
+        partial(np.subtract, x, mean, out=centred),
+        partial(np.multiply, centred, centred, out=squares),
+        *sums[1],
+        partial(np.divide, inverse, count, out=inverse),
+        partial(np.add, inverse, least, out=inverse),
+        partial(np.sqrt, inverse, out=inverse),
+        partial(np.divide, one, inverse, out=inverse),
+        partial(np.multiply, centred, inverse, out=y),
+        partial(np.multiply, y, scale, out=y),
+    ]
+    if bias is not None:
+        calls.append(partial(np.add, y, bias, out=y))
+    others = zip(results[1:], (mean, inverse), strict=False)
+    return calls + [partial(np.copyto, result, one) for result, one in others]
 
 
 @op("RMSNormalization", 23)

@@ -7,7 +7,6 @@ SIMD engine's tiles keep (float32). The BLAS engine, and other types, have NumPy
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,8 @@ from fastrnn._kernels import product as kernel
 from fastrnn.layers.engines import choose_isa
 from fastrnn.models.ops.room import claim
 from fastrnn.models.ops.table import Array
+
+_MOST_AXES = 6  # of windows that the tiles bring together themselves
 
 
 class Product:
@@ -49,13 +50,15 @@ class Product:
             rows = np.ascontiguousarray(rows)
         return self._tiles.run(rows).reshape(*x.shape[:-1], self.outputs)
 
-    def over(self, rows: Array, out: Array) -> list[Callable[[], Any]]:
-        """Calls that compute `out` (M, N) from rows (M, K), arrays that stay where they are."""
-        if self._tiles is not None and out.flags.c_contiguous:
-            calls: list[Callable[[], Any]] = []
-            if rows.strides[1] != rows.itemsize or rows.strides[0] < 0:
-                adjacent = np.empty(rows.shape, rows.dtype)
-                calls.append(partial(np.copyto, adjacent, rows))
-                rows = adjacent
-            return [*calls, self._tiles.over(rows, out)]
-        return [lambda: np.copyto(out, self(rows))]
+    def over(self, windows: Array, axes: int, out: Array) -> list[Callable[[], Any]]:
+        """Calls that compute `out` (M, N) from windows, arrays that stay where they are.
+
+        The last `axes` of the windows' axes have K elements, the others M.
+        """
+        forward = min(windows.strides, default=0) >= 0 and windows.ndim <= _MOST_AXES
+        if self._tiles is not None and out.flags.c_contiguous and forward:
+            rows = windows.reshape(-1, self.inputs)
+            if np.may_share_memory(rows, windows) and rows.strides[1] == rows.itemsize:
+                return [self._tiles.over(rows, out)]
+            return [self._tiles.over(windows, out, axes)]
+        return [lambda: np.copyto(out, self(windows.reshape(-1, self.inputs)))]

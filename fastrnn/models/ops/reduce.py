@@ -136,11 +136,15 @@ _REDUCTIONS: dict[str, tuple[int, Callable[[Array, tuple[int, ...]], Array]]] = 
     "ReduceLogSum": (18, _log_sum),
     "ReduceLogSumExp": (18, _log_sum_exp),
 }
+_EXTREMES = {"ReduceMax": np.maximum, "ReduceMin": np.minimum}
 _OF_ONE_IS_IT = {"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd"}
 
 
 def _over(name: str, x: Array, y: Array, axes: tuple[int, ...]) -> list[Callable[[], Any]] | None:
-    """A sum or mean as calls of the ufuncs themselves."""
+    """A sum, mean or extreme as calls of the ufuncs themselves."""
+    if name in _EXTREMES and x.dtype.kind == "f" and axes and x.size:
+        out = y.squeeze(axes) if y.ndim == x.ndim else y
+        return [partial(_EXTREMES[name].reduce, x, axes, None, out)]
     if name not in ("ReduceSum", "ReduceMean") or not axes or x.dtype.kind != "f" or not x.size:
         return None
     calls = add_last_over(x, y, axes)

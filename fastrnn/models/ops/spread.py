@@ -115,12 +115,8 @@ class TransposedConvolution:
         last, calls = np.moveaxis(x, 1, -1), [partial(y.fill, 0)]
         for i, product in enumerate(self.products):
             part = last[..., i * self.count : (i + 1) * self.count]
-            if not part.flags.c_contiguous:
-                rows = np.empty(part.shape, x.dtype)
-                calls.append(partial(np.copyto, rows, part))
-                part = rows
             made = np.empty((*part.shape[:-1], product.outputs), x.dtype)
-            calls += product.over(part.reshape(-1, self.count), made.reshape(-1, product.outputs))
+            calls += product.over(part, 1, made.reshape(-1, product.outputs))
             terms = self._terms(y, made, i, x.shape[2:])
             calls += [partial(np.add, target, term, out=target) for target, term in terms]
         kept, result = y[(slice(None), *ends.kept)], np.moveaxis(results[0], 1, -1)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @takes_options
-class GRU(RecurrentLayer):
+class GRU(RecurrentLayer[Array]):
     """Gated recurrent unit, as `torch.nn.GRU` in eval mode.
 
     r, z = sigmoid of (W_ih x + b_ih + W_hh h + b_hh); h = (1-z)*n + z*h, where n is

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @takes_options
-class LSTM(RecurrentLayer):
+class LSTM(RecurrentLayer[tuple[Array, Array]]):
     """Long short-term memory, as `torch.nn.LSTM` in eval mode.
 
     i, f, o = sigmoid and g = tanh of (W_ih x + b_ih + W_hh h + b_hh); c = f*c + i*g; h = o*tanh(c),

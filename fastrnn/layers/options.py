@@ -16,8 +16,10 @@ import numpy.typing as npt
 
 from fastrnn.layers.compact import LARGEST
 from fastrnn.layers.engines import choose_engine, choose_isa
+from fastrnn.layers.habits import ARGUMENTS
 
 if TYPE_CHECKING:
+    from typing_extensions import Self as Self
     from typing_extensions import Unpack as Unpack
 
 MOST_THREADS = 1024
@@ -105,6 +107,8 @@ def decide(what: str, options: Mapping[str, Any]) -> Computation:
         For a value that an option does not take, or that the others or this CPU do not allow.
     """
     for name in options:
+        if name in ARGUMENTS:
+            raise TypeError(f"{what}: {ARGUMENTS[name]}")
         if name not in DEFAULTS:
             raise TypeError(
                 f"{what}: unknown argument {name!r}, expected one of {', '.join(DEFAULTS)}"

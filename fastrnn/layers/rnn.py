@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @takes_options
-class RNN(RecurrentLayer):
+class RNN(RecurrentLayer[Array]):
     """Elman network, as `torch.nn.RNN` in eval mode.
 
     h = tanh or relu of (W_ih x + b_ih + W_hh h + b_hh).

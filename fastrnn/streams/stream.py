@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,10 @@ from fastrnn.sequences import batch_major, state_parts, time_major
 from fastrnn.streams.turns import in_turn
 
 Array = npt.NDArray[Any]
+S = TypeVar("S")  # a state: a pair of arrays for LSTM, an array otherwise
 
 
-class Stream:
+class Stream(Generic[S]):
     """B streams through a unidirectional layer, stepped together; made by `layer.stream(batch)`.
 
     Belongs to one thread at a time: a call that meets another in progress raises BusyError, or
@@ -96,14 +97,14 @@ class Stream:
         in_turn(wait, self._stepper.reset, rows)
 
     @property
-    def state(self) -> Any:
+    def state(self) -> S:
         """A copy of the state, as a layer's hx: LSTM (h, c), else h; h (L, B, P), c (L, B, H).
 
         Setting copies in, (L, P) and (L, H) to every row; for what does not fit it raises
         ValueError or TypeError and changes nothing.
         """
         h, c = self._stepper.get_state()
-        return h if c is None else (h, c)
+        return cast("S", h if c is None else (h, c))
 
     @state.setter
     def state(self, state: Any) -> None:

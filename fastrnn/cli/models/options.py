@@ -88,8 +88,8 @@ def load(args: argparse.Namespace, **options: Any) -> Model:
     """
     for name in OF_WEIGHTS:
         if getattr(args, name, None):
-            option = name.replace("_", "-")
-            raise CommandError(f"--{option} is for weights, {args.file} is a whole model", USAGE)
+            option = "PREFIX" if name == "prefix" else f"--{name.replace('_', '-')}"
+            raise CommandError(f"{option} is for weights, {args.file} is a whole model", USAGE)
     try:
         return load_model(
             args.file, fixed=dict(args.fix), states=dict(args.state) or None, **options

@@ -57,6 +57,13 @@ def load(
         of a known form are folded: the layer's `folded` says which.
     OSError
         If the file cannot be opened.
+
+    Examples
+    --------
+    >>> lstm = fastrnn.load("model.pt", "encoder.lstm")
+    >>> lstm
+    LSTM(40, 64, num_layers=2, dtype=float32, engine='simd', isa='...')
+    >>> small = fastrnn.load("model.pt", "lstm", weight_dtype="int8")
     """
     if not is_readable(path):
         raise TypeError(
@@ -129,6 +136,12 @@ def load_model(
         If an option, or an input to fix, is not one that there is.
     OSError
         If the file cannot be opened.
+
+    Examples
+    --------
+    >>> model = fastrnn.load_model("silero_vad.onnx", fixed={"sr": 16000})
+    >>> dict(model.states)
+    {'state': 'stateN'}
     """
     if not is_readable(path):
         raise TypeError(

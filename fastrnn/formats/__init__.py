@@ -77,6 +77,12 @@ def read(path: Readable) -> dict[str, np.ndarray]:
         If `path` is none of these; a file that is open for text is not.
     OSError
         If the file cannot be opened.
+
+    Examples
+    --------
+    >>> weights = fastrnn.read("model.pt")
+    >>> weights["head.weight"].shape
+    (10, 64)
     """
     return contents(path).weights
 

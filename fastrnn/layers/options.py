@@ -62,7 +62,7 @@ isa : str or None
     The SIMD engine's instruction set, such as "avx2". None: FASTRNN_ISA, or the fastest here.
 threads : int
     At most so many for one call; the SIMD engine's only. Small cells stay on one.
-weight_dtype : {"float32", "int16", "int8"} or None
+weight_dtype : "float32", "int16", "int8" or None
     What weights are stored as, the SIMD engine's only: int8 takes a quarter of the memory and its
     traffic, int16 half. Sums are exact, so that a stream depends on no other. None: as in the file,
     or else the dtype computed in."""

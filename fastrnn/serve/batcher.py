@@ -51,6 +51,17 @@ class Batcher:
         many frames left.
     initial_state : optional
         Where sessions begin and what their `reset` goes back to, as `layer.pool` takes it.
+
+    Examples
+    --------
+    >>> async def main():
+    ...     async with Batcher(lstm, max_streams=1000, max_batch=256) as batcher:
+    ...         async with batcher.session() as session:
+    ...             y = await session.step(np.zeros(40))
+    ...             return y.shape, batcher.stats.as_dict()["frames"]
+    >>> lstm = fastrnn.load("model.pt", "encoder.lstm")
+    >>> asyncio.run(main())
+    ((64,), 1)
     """
 
     def __init__(

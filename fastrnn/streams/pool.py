@@ -37,6 +37,17 @@ class StreamPool(Generic[S]):
 
     Shapes: n ids in a call, T steps, I input_size, H hidden_size, L num_layers, P = proj_size where
     there is one, else H.
+
+    Examples
+    --------
+    >>> pool = fastrnn.load("model.pt", "encoder.lstm").pool(capacity=1000)
+    >>> a, b = pool.open(), pool.open()
+    >>> pool.step([b, a], np.zeros((2, 40))).shape
+    (2, 64)
+    >>> data = pool.save(a)
+    >>> pool.close(a)
+    >>> len(pool), pool.load(data) in pool
+    (1, True)
     """
 
     def __init__(

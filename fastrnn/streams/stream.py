@@ -25,6 +25,15 @@ class Stream(Generic[S]):
     long call within some 50 ms; the state, and `out`, are then as before the call.
     Shapes: B rows, I input_size, H hidden_size, L num_layers, P = proj_size where there is one,
     else H. A stream made without `batch` is one row, and its arrays have no B.
+
+    Examples
+    --------
+    >>> stream = fastrnn.load("model.pt", "encoder.lstm").stream(batch=8)
+    >>> stream.step(np.zeros((8, 40))).shape
+    (8, 64)
+    >>> stream.run(np.zeros((100, 8, 40))).shape
+    (100, 8, 64)
+    >>> stream.reset(rows=[3])
     """
 
     def __init__(

@@ -29,12 +29,12 @@ from turns import ASKED, Contest, Turns, listed
 from fastrnn.layers.engines import available_isas, choose_isa
 from fastrnn.measure.limits import Limits, as_json, measure_limits
 from fastrnn.measure.peers import PEERS
-from fastrnn.measure.record import Record, new_record, record_name, write_record
+from fastrnn.measure.record import Record, new_record, read_record, record_name, write_record
 from fastrnn.measure.summary import summarise
 
 RESULTS = Path(__file__).parent / "results"
 COLUMNS = ["median", "iqr", "min", "max", "rounds"]
-BY_VERSION = Path("<version>-<cpu>.json")
+BY_VERSION = Path("<version>-<cpu>-<isa>.json")
 
 record_key = pytest.StashKey[Record]()
 
@@ -56,14 +56,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("quick") and (path := config.getoption("record")) is not None:
+        _refuse_to_replace(path)
     # said of every test that fails before it is measured
     unused = "ignore:Benchmark fixture was not used:pytest_benchmark.logger.PytestBenchmarkWarning"
     config.addinivalue_line("filterwarnings", unused)
-    config.stash[record_key] = new_record(RESULTS)
+    config.stash[record_key] = new_record(RESULTS) | {"quick": bool(config.getoption("quick"))}
     asked = [str(arg) for arg in config.invocation_params.args]
     for option, value in (("columns", COLUMNS), ("sort", "median"), ("name", "short")):
         if not any(arg.startswith(f"--benchmark-{option}") for arg in asked):
             setattr(config.option, f"benchmark_{option}", value)
+
+
+def _refuse_to_replace(path: Path) -> None:
+    """Refuse what would write a part of everything over the record of a full run."""
+    if path == BY_VERSION:
+        raise pytest.UsageError(
+            "--quick --record: results/ has the records of full runs; say --record=FILE"
+        )
+    if path.exists() and not read_record(path).get("quick"):
+        raise pytest.UsageError(f"--quick --record={path}: it has the record of a full run")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -3,9 +3,9 @@
 python bench/report.py           writes them
 python bench/report.py --check   fails if README's section is not what the records give
 
-Records are bench/results/<version>-<cpu>.json, as `pytest bench --record` writes them. The newest
-one is reported, and its history over those of the same CPU. --check needs NumPy alone, the rest the
-extra `plots`.
+Records are bench/results/<version>-<cpu>-<isa>.json, as `pytest bench --record` writes them. The
+newest one is reported, and its history over those of the same CPU and instruction set. --check
+needs NumPy alone, the rest the extra `plots`.
 """
 
 from __future__ import annotations
@@ -269,6 +269,10 @@ def write_pictures(record: Record, earlier: Sequence[Record], results: Path) -> 
     return [*written, page]
 
 
+def _machine(record: Record) -> tuple[str, str]:
+    return record["machine"]["cpu"], record["machine"]["isa"]["chosen"]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Write or check the report; return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
@@ -277,7 +281,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=RESULTS, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     *others, record = read_records(args.results)
-    earlier = [r for r in others if r["machine"]["cpu"] == record["machine"]["cpu"]]
+    earlier = [other for other in others if _machine(other) == _machine(record)]
     results = args.results.resolve().relative_to(args.readme.resolve().parent).as_posix()
     readme = args.readme.read_text(encoding="utf-8")
     wanted = replace_section(readme, make_section(record, results))

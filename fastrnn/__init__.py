@@ -43,6 +43,9 @@ else:
             return export
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
+    def __dir__() -> list[str]:
+        return sorted({*globals(), "export"})
+
 
 __all__ = [
     "GRU",

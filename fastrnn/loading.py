@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fastrnn.errors import FormatError
 from fastrnn.formats import Readable, is_onnx, keras, opened
 from fastrnn.formats.opening import is_readable
-from fastrnn.layers import LAYERS
+from fastrnn.layers import GRU, LAYERS, LSTM, RNN
 from fastrnn.layers.options import LayerOptions, ModelOptions, decide, takes_options
 from fastrnn.layers.statedict import find_stack
 from fastrnn.models import Model, load_layer
@@ -26,7 +26,7 @@ def load(
     *,
     keras_config: Mapping[str, Any] | None = None,
     **options: Unpack[LayerOptions],
-) -> Any:
+) -> LSTM | GRU | RNN:
     """Load a recurrent layer from a file that PyTorch, Keras, safetensors or NumPy wrote.
 
     Parameters
@@ -57,6 +57,13 @@ def load(
         of a known form are folded: the layer's `folded` says which.
     OSError
         If the file cannot be opened.
+
+    Examples
+    --------
+    >>> lstm = fastrnn.load("model.pt", "encoder.lstm")
+    >>> lstm
+    LSTM(40, 64, num_layers=2, dtype=float32, engine='simd', isa='...')
+    >>> small = fastrnn.load("model.pt", "lstm", weight_dtype="int8")
     """
     if not is_readable(path):
         raise TypeError(
@@ -73,9 +80,9 @@ def load(
         if keras_config is not None:
             said = keras.said_by_caller(found.said, keras_config, found.config.cell)
             found = replace(found, said=said)
-        layer = LAYERS[found.config.cell].for_stack(found, **options)
+        layer = LAYERS[found.config.cell]._for_stack(found, **options)
         with _of_the_file():
-            layer.take(found)
+            layer._take(found)
     return layer
 
 
@@ -129,6 +136,12 @@ def load_model(
         If an option, or an input to fix, is not one that there is.
     OSError
         If the file cannot be opened.
+
+    Examples
+    --------
+    >>> model = fastrnn.load_model("silero_vad.onnx", fixed={"sr": 16000})
+    >>> dict(model.states)
+    {'state': 'stateN'}
     """
     if not is_readable(path):
         raise TypeError(

@@ -26,6 +26,11 @@ def info() -> dict[str, Any]:
         process may use), "engines" (per dtype, the one that "auto" takes first), "weight_dtypes"
         (what the SIMD engine stores weights as), "isa" (of it: "chosen" and "available"),
         "blas" (name, version, and "threads", which its library's environment variable sets).
+
+    Examples
+    --------
+    >>> fastrnn.info()["isa"]["available"]
+    ['generic', ...]
     """
     import scipy
 

@@ -71,3 +71,18 @@ def test_the_summary_is_told(run):
     out, _, _ = run
     assert "limit of one core" in out
     assert "grid: 1 cases" in out
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_a_quick_record_does_not_replace_a_full_one(full, tmp_path):
+    if not (ROOT / "bench").is_dir():
+        pytest.skip("a source distribution has no bench/")
+    path = tmp_path / "record.json"
+    path.write_text('{"format": 1}')
+    options = ["--quick", "--record" if full else f"--record={path}", "--collect-only"]
+    command = [sys.executable, "-m", "pytest", *options, "bench/test_latency.py"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 4
+    said = "say --record=FILE" if full else f"{path}: it has the record of a full run"
+    assert said in done.stderr
+    assert path.read_text() == '{"format": 1}'

@@ -412,3 +412,28 @@ def test_a_wrong_fastrnn_isa_is_a_mistake_not_a_traceback(tmp_path):
 def test_one_long_cell_does_not_make_every_line_long(capsys):
     say_table([("n" * 1000, "float32"), ("a", "float32")])
     assert [len(line) for line in capsys.readouterr().out.splitlines()] == [1011, 111]
+
+
+@pytest.mark.parametrize("how", [["b.lstm"], ["--prefix", "b.lstm"], ["--stack", "b.lstm"]])
+@pytest.mark.parametrize("command", ["verify", "convert", "trace", "bench"])
+def test_the_name_of_a_stack_is_said_alike_in_every_command(command, how, tmp_path, capsys):
+    layers = {"a": StackConfig("LSTM", 3, 5), "b.lstm": StackConfig("LSTM", 2, 4)}
+    path, x = tmp_path / "m.npz", tmp_path / "x.npy"
+    np.savez(
+        path, **{k: v for name, of in layers.items() for k, v in stack_weights(name, of).items()}
+    )
+    np.save(x, np.zeros((5, 2), np.float32))
+    more = {
+        "verify": [], "convert": [], "trace": ["--input", str(x)],
+        "bench": ["--quick", "--seconds", "0.001", "--batch", "1", "--steps", "1", "--threads", "1"],
+    }[command]  # fmt: skip
+    files = [str(path)] + ([str(tmp_path / "out.npz")] if command == "convert" else [])
+    assert main([command, *files, *how, *more]) == 0
+    out = capsys.readouterr().out
+    if command == "convert":
+        assert set(np.load(tmp_path / "out.npz")) == set(stack_weights("", layers["b.lstm"]))
+    else:
+        assert "LSTM(2, 4" in out
+        assert "LSTM(3, 5" not in out
+    assert main([command, *files, "a", "--prefix", "b.lstm", *more]) == 2
+    assert "PREFIX is a, and --prefix or --stack b.lstm: one is enough" in capsys.readouterr().err

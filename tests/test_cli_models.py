@@ -271,4 +271,4 @@ def test_options_of_stacks_are_refused(along, capsys):
     assert main(["bench", str(along), "--cell", "GRU"]) == 2
     assert "--cell is for a stack" in capsys.readouterr().err
     assert main(["verify", str(along), "--prefix", "a"]) == 2
-    assert "--prefix is for weights" in capsys.readouterr().err
+    assert "PREFIX is for weights" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import os
@@ -214,6 +215,61 @@ def test_maps_show_the_trace_in_one_order_of_units(rng):
             assert image.get_extent() == [9.5, 16.5, 5, 0]
             low, high = image.get_clim()
             assert (low, high) == (0, 1) if name not in ("cell", "c", "h") else low == -high
+
+
+@pytest.mark.parametrize("steps", [7, 53, 1000])
+@pytest.mark.parametrize("units", [1, 40, 96, 208, 256, 512])
+def test_every_unit_has_pixels_of_its_own(units, steps, rng):
+    """Read back from the file: each value's colour fills its whole pixels, and touches no other's."""
+    pytest.importorskip("matplotlib")
+    from matplotlib import colormaps
+    from matplotlib.image import imread
+
+    from fastrnn.plots.gates import draw_trace
+    from fastrnn.plots.style import png
+
+    gate = (rng.random((1, 1, steps, units)) < 0.1).astype(np.float32)  # open alone, or shut
+    state = rng.uniform(-1, 1, (1, 1, steps, units))
+    figure = draw_trace({"update": gate, "h": state}, "GRU", title="", sort="index")
+    pixels = np.rint(255 * imread(io.BytesIO(png(figure)))).astype(np.uint8)
+    maps = [axes for axes in figure.axes if axes.images]
+    for axes, values, colours in zip(maps, (gate, state), ("viridis", "RdBu_r"), strict=True):
+        x0, y0, x1, y1 = axes.get_window_extent().extents
+        drawn = pixels[round(len(pixels) - y1) : round(len(pixels) - y0), round(x0) : round(x1)]
+        high, wide = drawn.shape[0] // units, drawn.shape[1] // steps
+        assert drawn.shape[:2] == (high * units, wide * steps)
+        low = 0.0 if colours == "viridis" else -np.abs(values).max()
+        shares = (values[0, 0].T.astype(np.float64) - low) / (np.abs(values).max() - low)
+        expected = colormaps[colours](shares, bytes=True).repeat(high, 0).repeat(wide, 1)
+        assert np.abs(drawn.astype(int) - expected).max() <= (1 if colours == "viridis" else 5)
+        assert axes.get_ylabel() == "unit"
+
+
+def test_of_more_units_than_pixels_the_farthest_from_0_is_shown():
+    pytest.importorskip("matplotlib")
+    from fastrnn.plots.gates import draw_trace
+    from fastrnn.plots.pixels import MOST, extremes
+
+    values = np.zeros((5000, 9000), np.float32)
+    values[4999, 8999], values[17, 42] = -0.5, 0.25
+    small = extremes(values, 3, 4)
+    assert small.shape == (1667, 2250)
+    assert (small[1666, 2249], small[5, 10], np.count_nonzero(small)) == (-0.5, 0.25, 2)
+    traced = dict.fromkeys(("reset", "update", "candidate", "h"), values[None, None])
+    figure = draw_trace(traced, "GRU", title="", sort="index")
+    assert figure.get_figheight() * figure.dpi <= MOST + 1
+    said = [text.get_text() for text in figure.texts]
+    assert "state h: of each 2 units by 3 steps the value farthest from 0" in said
+
+
+def test_tall_pictures_say_the_time_more_than_once(rng):
+    pytest.importorskip("matplotlib")
+    from fastrnn.plots.gates import draw_trace
+
+    for units, times in ((8, 2), (512, 4)):
+        traced = {name: rng.random((2, 1, 9, units)) for name in ("reset", "update", "h")}
+        figure = draw_trace(traced, "GRU", title="")
+        assert [axes.get_xlabel() for axes in figure.axes].count("time step") == times
 
 
 def test_a_part_of_the_gates(rng):

@@ -165,12 +165,12 @@ def test_memory_is_a_quarter():
     sizes = (128, 256)
     floats, compact, half = (make(sizes=sizes, weight_dtype=w) for w in (None, "int8", "int16"))
     held = {
-        layer.weight_dtype: layer.stack.packed_bytes
+        layer.weight_dtype: layer._packed.packed_bytes
         + sum(array.nbytes for array in layer._weights.values())
         for layer in (floats, compact, half)
     }
     assert compact._weights == {}
-    assert held["int8"] <= 0.30 * floats.stack.packed_bytes
+    assert held["int8"] <= 0.30 * floats._packed.packed_bytes
     assert held["int8"] <= 0.15 * held["float32"]
     assert held["int16"] <= 0.30 * held["float32"]
 

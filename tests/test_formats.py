@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
+import struct
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 
 from fastrnn import formats
 from fastrnn.errors import FormatError
+from fastrnn.loading import load
 
 GOLDEN = Path(__file__).parent / "data" / "formats"
 KINDS = {
@@ -305,3 +308,21 @@ def test_a_fifo_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(path)
     with pytest.raises(FormatError, match=r"fifo\.pt: not a regular file"):
         formats.read(path)
+
+
+@pytest.mark.parametrize("length", [128, 384, 640, 896, 1152, 1408, 0x12_01_08, 0x22_7F_08])
+def test_safetensors_whose_header_begins_as_another_format_does(length, tmp_path):
+    """The length of the header comes first: 640 bytes begin as a pickle does, others as ONNX."""
+    values = np.arange(6, dtype=np.float32).reshape(2, 3)
+    entry = {"rnn.weight": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, values.nbytes]}}
+    header = json.dumps(entry).encode().ljust(length)
+    data = struct.pack("<Q", length) + header + values.tobytes()
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(data)
+    for readable in (path, data):
+        np.testing.assert_array_equal(formats.read(readable)["rnn.weight"], values)
+    with zipfile.ZipFile(tmp_path / "model.zip", "w") as archive:
+        archive.writestr("model.safetensors", data)
+    np.testing.assert_array_equal(formats.read(tmp_path / "model.zip")["rnn.weight"], values)
+    with pytest.raises(FormatError, match="stack"):
+        load(path)  # and not an ONNX model, which is told apart before it is read

@@ -29,8 +29,17 @@ def test_round_trip(tmp_path):
 
 
 def test_name():
-    record = {"fastrnn": "1.2.3", "machine": {"cpu": "Intel(R) Xeon(R) CPU @ 2.2GHz"}}
-    assert record_name(record) == "1.2.3-intel-r-xeon-r-cpu-2-2ghz.json"
+    machine = {"cpu": "Intel(R) Xeon(R) CPU @ 2.2GHz", "isa": {"chosen": "avx2"}}
+    record = {"fastrnn": "1.2.3", "machine": machine}
+    assert record_name(record) == "1.2.3-intel-r-xeon-r-cpu-2-2ghz-avx2.json"
+
+
+def test_records_of_different_isas_have_different_names():
+    names = {
+        record_name({"fastrnn": "1", "machine": {"cpu": "a", "isa": {"chosen": isa}}})
+        for isa in ("generic", "avx2", "avx512", "avx512vnni")
+    }
+    assert len(names) == 4
 
 
 @pytest.mark.parametrize(
@@ -52,7 +61,9 @@ def test_what_is_refused(tmp_path, text, said):
 
 def test_committed_records_are_read():
     for path in (Path(__file__).parent.parent / "bench" / "results").glob("[0-9]*.json"):
-        assert read_record(path)["cases"], path
+        record = read_record(path)
+        assert record["cases"], path
+        assert path.name == record_name(record)
 
 
 def test_latency_row():
@@ -93,6 +104,8 @@ def test_costs():
     assert resident < 100
     disk = disk_costs("fastrnn")
     assert 0.2 < disk["wheel_mb"] < disk["installed_mb"] < 5
+    # NumPy and SciPy come with it; what its extras bring does not
+    assert 50 < disk["installed_with_required_mb"] < 400
 
 
 def test_summary():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import importlib.util
+import itertools
 import json
 import re
 import shutil
@@ -19,6 +20,7 @@ from fastrnn.measure.record import write_record
 from fastrnn.plots.tables import (
     binary_size,
     by_case,
+    carried,
     fastest_other,
     figure,
     in_words,
@@ -245,7 +247,59 @@ def test_curves_are_the_rows():
     limit = [[r["batch"], r["limit_us"]] for r in rows if r["runner"] == "fastrnn"]
     assert curves["this machine's limit"] == limit
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
-    assert axes.get_ylabel() == "µs per step"
+    assert axes.get_ylabel() == "µs per step, CPU time"
+
+
+WAYS = (("simd", "avx512", 1), ("simd", "avx2", 1), ("blas", "-", 1), ("simd", "avx512", 2))
+
+
+def test_ways_are_told_apart_by_colour_and_mark_and_threads_are_in_wall_time():
+    pytest.importorskip("matplotlib")
+    from fastrnn.plots import charts
+
+    rows = [row for batch in (1, 4) for row in case_rows("LSTM", 128, batch, 1, layers=WAYS)]
+    (axes,) = charts.ways_by_batch(rows).axes
+    names = [line.get_label() for line in axes.lines]
+    assert names == ["simd avx512", "simd avx2", "blas -"]
+    for look in ("color", "marker", "linestyle"):
+        assert len({str(getattr(line, f"get_{look}")()) for line in axes.lines}) == len(names)
+    (axes,) = charts.threads_by_batch(rows).axes
+    assert [line.get_label() for line in axes.lines] == ["1 thread", "2 threads"]
+    assert axes.get_ylabel() == "µs per step, wall time"
+    walls = [r["us_per_step_wall"] for r in rows if r["how"] == "simd avx512 threads=2"]
+    assert axes.lines[1].get_ydata().tolist() == walls
+    assert charts.threads_by_batch(case_rows("LSTM", 128, 1, 1)) is None
+
+
+def test_points_of_the_roofline_have_names():
+    pytest.importorskip("matplotlib")
+    from fastrnn.plots.roofline import roofline
+
+    record = synthetic_record()
+    (axes,) = roofline(record).axes
+    places = {text.get_text(): text.xyann[1] for text in axes.texts if "B=" in text.get_text()}
+    names = {f"{cell} H={size}, B=1, 16, 64" for cell in ("LSTM", "GRU") for size in (32, 128, 512)}
+    assert places.keys() == names | {"Made-up VAD: LSTM I=40 H=96, B=1"}
+    heights = sorted(places.values())
+    assert min(b - a for a, b in itertools.pairwise(heights)) > 0.04
+
+
+@pytest.mark.parametrize(
+    ("us", "batch", "said"),
+    [
+        (19.0, 16, "One core carries 8,400 streams at 100 frames a second, stepped 16 at a time: "
+         "a stream takes 1.2 µs a frame."),
+        (9000.0, 1, "One core carries 1 stream at 100 frames a second, stepped one by one: "
+         "a stream takes 9,000 µs a frame."),
+        (12345.0, 1, "One core does not carry a stream at 100 frames a second: a frame takes "
+         "12 ms."),
+    ],
+)  # fmt: skip
+def test_what_one_core_carries(us, batch, said):
+    row = case_rows("LSTM", 128, batch, 1, runners=())[0] | {"us_per_step": us}
+    worse = case_rows("LSTM", 128, 2, 1, runners=())[0] | {"us_per_step": 1e6}
+    assert carried([row, worse]) == said
+    assert carried(case_rows("LSTM", 128, 1, 100)) == ""
 
 
 def test_the_fraction_of_the_limit_is_of_what_it_limits():

@@ -168,4 +168,4 @@ def test_any_lengths_and_both_directions(isa, cell, options, proj_size, lengths)
 def test_a_stream_runs_on_the_engine_of_its_layer():
     layer = make(None, *KINDS[0])
     assert layer.engine == "simd"
-    assert layer.stream(2)._stepper.stack is layer.stack
+    assert layer.stream(2)._stepper.stack is layer._packed

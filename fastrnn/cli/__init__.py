@@ -10,6 +10,7 @@ from typing import NoReturn
 from fastrnn.cli import bench, convert, demo, info, inspect, serve, trace, verify
 from fastrnn.cli.ending import ended_by_signals
 from fastrnn.cli.output import NO, USAGE, CommandError, complain, drop, printable
+from fastrnn.cli.prefix import settle_prefix
 from fastrnn.errors import FormatError
 from fastrnn.layers.engines import choose_isa
 from fastrnn.version import __version__
@@ -29,7 +30,7 @@ what a pickle wants to run is listed by `fastrnn inspect`, not run.
 
 examples:
   fastrnn inspect model.pt
-  fastrnn convert checkpoint.pt encoder.safetensors --prefix model.encoder
+  fastrnn convert checkpoint.pt encoder.safetensors model.encoder
   fastrnn verify model.pt && echo same answers
   fastrnn bench model.pt encoder.lstm --html report.html
   fastrnn trace model.pt --input x.npy --png gates.png
@@ -109,6 +110,7 @@ def _run(argv: Sequence[str] | None) -> int:
         if len(rest) == 1 and not rest[0].startswith("-") and getattr(args, "prefix", None) == "":
             # FILE --option PREFIX: argparse before Python 3.13 takes PREFIX beside FILE only
             args.prefix = rest.pop()
+        settle_prefix(parser, args)
         if rest:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
     except SystemExit as done:  # --help, --version, or usage, which argparse has told

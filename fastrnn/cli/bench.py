@@ -20,6 +20,7 @@ from fastrnn.cli.output import (
     say_json,
     say_table,
 )
+from fastrnn.cli.prefix import add_prefix
 from fastrnn.cli.unsaid import add_weight_dtype
 from fastrnn.formats.replacing import replacing
 from fastrnn.layers.engines import available_isas, choose_isa
@@ -56,9 +57,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="FILE",
         help="weights, as fastrnn.load takes them, or a whole model (.onnx)",
     )
-    parser.add_argument(
-        "prefix", nargs="?", metavar="PREFIX", default="", help="which stack, if FILE has several"
-    )
+    add_prefix(parser)
     parser.add_argument(
         "--cell", choices=("LSTM", "GRU", "RNN"), help=f"without FILE (default {sizes['cell']})"
     )

@@ -45,7 +45,7 @@ class BenchedStack:
     @classmethod
     def of_file(cls, path: str, prefix: str) -> BenchedStack:
         """Read a stack, as float32; raises as `load`."""
-        layer: RecurrentLayer = load(path, prefix, dtype=np.float32)
+        layer: RecurrentLayer[Any] = load(path, prefix, dtype=np.float32)
         case = Case(
             type(layer).__name__,
             layer.input_size,

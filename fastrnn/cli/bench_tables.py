@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastrnn.cli.output import plural, say, say_table
-from fastrnn.plots.tables import OURS, Row, figure, label, runners
+from fastrnn.plots.tables import OURS, Row, carried, figure, label, runners
 
 BUSY = 1.1  # wall over CPU time: others had the core
 OTHER_SIZES = "sizes"  # the group of cases with other hidden sizes
@@ -29,6 +29,9 @@ def say_record(title: str, record: Mapping[str, Any]) -> None:
             "batch",
             "B",
         )
+    if carries := carried(own):
+        say()
+        say(carries)
     other = [row for row in rows if row["group"] == OTHER_SIZES]
     if other:
         _say_table(

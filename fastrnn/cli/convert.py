@@ -10,6 +10,7 @@ from typing import Any
 
 from fastrnn.cli.extras import with_suffix
 from fastrnn.cli.output import OK, USAGE, CommandError, note, plural, say, say_json, size
+from fastrnn.cli.prefix import add_prefix
 from fastrnn.errors import FormatError
 from fastrnn.formats import SUFFIXES, Weights, opened, write
 from fastrnn.layers.compact import LARGEST
@@ -32,9 +33,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "dst", metavar="DST", type=with_suffix(*SUFFIXES), help=" or ".join(SUFFIXES)
     )
-    parser.add_argument(
-        "--prefix", metavar="P", help="only the tensors named P.*, without the prefix"
-    )
+    add_prefix(parser, "only the tensors named PREFIX.*, by what comes after it")
     parser.add_argument(
         "--weight-dtype", choices=sorted(LARGEST), help="store the matrices of stacks so"
     )

@@ -16,6 +16,7 @@ from fastrnn.cli.extras import without_extra
 from fastrnn.cli.models.options import add_frame_shape, add_options, as_typed, is_model
 from fastrnn.cli.models.options import load as load_whole
 from fastrnn.cli.output import OK, USAGE, CommandError, note, plural, say
+from fastrnn.cli.prefix import add_prefix
 from fastrnn.cli.unsaid import add_unsaid, add_weight_dtype, load_stack
 from fastrnn.errors import FormatError
 from fastrnn.formats import read
@@ -65,7 +66,7 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", metavar="FILE", help="weights, as fastrnn.load takes them")
-    parser.add_argument("prefix", metavar="PREFIX", nargs="?", default="", help="which stack in it")
+    add_prefix(parser)
     parser.add_argument(
         "--initial-state", metavar="NAME",
         help="the tensor of FILE with which streams begin, and to which a reset goes back: "
@@ -160,7 +161,7 @@ def _initial_state(args: argparse.Namespace, layer: Any) -> Any:
         return weights[name]
 
     both = re.fullmatch("h=(.+),c=(.+)", args.initial_state)
-    if not layer.stack.has_cell_state:
+    if not layer._packed.has_cell_state:
         if both:
             raise CommandError(f"--initial-state: a {type(layer).__name__} has no c", USAGE)
         return tensor(args.initial_state.removeprefix("h="))

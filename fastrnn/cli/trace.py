@@ -14,6 +14,7 @@ from fastrnn.cli.extras import with_suffix, without_extra
 from fastrnn.cli.models.options import add_options, is_model
 from fastrnn.cli.models.trace import traced as trace_model
 from fastrnn.cli.output import OK, USAGE, CommandError, plural, say, say_json, say_table
+from fastrnn.cli.prefix import add_prefix
 from fastrnn.cli.trace_input import read_sequence
 from fastrnn.cli.unsaid import add_unsaid, add_weight_dtype, load_stack
 from fastrnn.formats.text import read_text
@@ -51,11 +52,9 @@ def add_parser(subparsers: Any) -> None:
         metavar="X.npy",
         help="x: (T, I) or (T, B, I), numpy.save's; of a whole model, its input",
     )
-    parser.add_argument(
-        "--stack",
-        metavar="PREFIX",
-        default="",
-        help="which stack, if FILE has several; of a whole model, the name of a recurrent node",
+    add_prefix(
+        parser,
+        "which stack, if FILE has several; of a whole model, the name of a recurrent node",
     )
     parser.add_argument(
         "--batch-first", action="store_true", help="x is (B, T, I), as where the file says so"
@@ -99,9 +98,9 @@ def run(args: argparse.Namespace) -> int:
             from fastrnn.plots.style import write_png
     if is_model(args.file):
         cell, traced = trace_model(args)
-        what = f"{cell} {args.stack}".rstrip()
+        what = f"{cell} {args.prefix}".rstrip()
     else:
-        layer = load_stack(args, args.stack)
+        layer = load_stack(args, args.prefix)
         traced = layer.trace(read_sequence(args, layer))
         cell, what = type(layer).__name__, str(layer)
     num_layers, _, steps, _ = traced["h"].shape
@@ -114,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
             raise CommandError(f"--show {name}: expected some of {', '.join(traced)}", USAGE)
     if args.png:
         row = "" if args.row is None else f", row {args.row}"
-        where = f"{Path(args.file).name} {args.stack}".rstrip()
+        where = f"{Path(args.file).name} {args.prefix}".rstrip()
         figure = draw_trace(
             traced,
             cell,
@@ -132,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
         for d in range(traced["h"].shape[1])
     ]
     if args.json:
-        head = {"file": args.file, "stack": args.stack, "input": args.input, "row": args.row}
+        head = {"file": args.file, "stack": args.prefix, "input": args.input, "row": args.row}
         shown = {"cell": cell, "steps": steps, "first_step": begin, "end_step": end}
         say_json({**head, **shown, "png": args.png, "parts": parts})
         return OK

@@ -20,7 +20,7 @@ from fastrnn.layers.recurrent import RecurrentLayer
 Array = npt.NDArray[Any]
 
 
-def read_sequence(args: argparse.Namespace, layer: RecurrentLayer) -> Array:
+def read_sequence(args: argparse.Namespace, layer: RecurrentLayer[Any]) -> Array:
     """Return the row of x that is asked for: (T, I), in the layer's dtype.
 
     Raises
@@ -37,7 +37,7 @@ def read_sequence(args: argparse.Namespace, layer: RecurrentLayer) -> Array:
     return x
 
 
-def _sequence(args: argparse.Namespace, x: View, layer: RecurrentLayer) -> View:
+def _sequence(args: argparse.Namespace, x: View, layer: RecurrentLayer[Any]) -> View:
     """Return the one row of x, up to its length: (T, I)."""
     shape, input_size = f"(shape {x.shape})", layer.input_size
     batch_first = args.batch_first or layer.batch_first

@@ -20,6 +20,7 @@ from fastrnn.cli.inspect import FoundStack, find_stacks, stack_as_json
 from fastrnn.cli.models.options import add_options, add_shape, is_model
 from fastrnn.cli.models.verify import run as verify_model
 from fastrnn.cli.output import NO, OK, USAGE, CommandError, plural, say, say_json, say_table
+from fastrnn.cli.prefix import add_prefix
 from fastrnn.cli.verify_compact import (
     Error,
     add_compact,
@@ -79,7 +80,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "file", metavar="FILE", help="weights, as fastrnn.load takes them, or a whole model (.onnx)"
     )
-    parser.add_argument("--prefix", metavar="P", default="", help="only the stack under P")
+    add_prefix(parser, "only this stack")
     add_compact(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_shape(add_options(parser))
@@ -147,8 +148,8 @@ def verify_stack(
         return stack, []
     layer_type = LAYERS[stack.config.cell]
     try:
-        layer = layer_type.for_stack(stack.weights, dtype=np.float32, engine="blas")
-        layer.take(stack.weights)
+        layer = layer_type._for_stack(stack.weights, dtype=np.float32, engine="blas")
+        layer._take(stack.weights)
     except (ValueError, TypeError) as error:
         return FoundStack(stack.prefix, None, str(error)), []
     rounded = layer.state_dict()

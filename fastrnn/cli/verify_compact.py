@@ -70,8 +70,8 @@ def stack_errors(
         x = _read_rows(args.input, config.input_size)
         if not np.isfinite(x).all():
             raise CommandError(f"{args.input}: holds NaN or infinite values, expected finite ones")
-    layer = LAYERS[config.cell].for_stack(weights, dtype=np.float32, engine="blas")
-    layer.take(weights)
+    layer = LAYERS[config.cell]._for_stack(weights, dtype=np.float32, engine="blas")
+    layer._take(weights)
     return compact_errors(layer.state_dict(), config, args.weight_dtype, x, heads, torch)
 
 

@@ -29,7 +29,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from fastrnn.errors import FormatError
-from fastrnn.formats import dispatch, guess, onnx, shards
+from fastrnn.formats import dispatch, guess, onnx, safetensors, shards
 from fastrnn.formats.archives import members
 from fastrnn.formats.inventory import Contents, Stored, Weights
 from fastrnn.formats.opening import Readable, source_of, title
@@ -77,6 +77,12 @@ def read(path: Readable) -> dict[str, np.ndarray]:
         If `path` is none of these; a file that is open for text is not.
     OSError
         If the file cannot be opened.
+
+    Examples
+    --------
+    >>> weights = fastrnn.read("model.pt")
+    >>> weights["head.weight"].shape
+    (10, 64)
     """
     return contents(path).weights
 
@@ -120,7 +126,8 @@ def is_onnx(path: Readable) -> bool:
     """Whether the file starts as an ONNX model does. Takes and raises what `read` does."""
     try:
         with source_of(path) as source:
-            return onnx.looks_like(source.at(0, min(source.size, guess.HEAD)))
+            head = source.at(0, min(source.size, guess.HEAD))
+            return onnx.looks_like(head) and not safetensors.looks_like(head)
     except (FormatError, FileNotFoundError, IsADirectoryError):
         return False  # a member of an archive, a folder, or nothing: the reader says
 

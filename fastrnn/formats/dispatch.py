@@ -25,12 +25,14 @@ def contents(source: Source, member: str = "") -> Contents:
     FormatError
         It is damaged, or of no format that is read here.
     """
-    if _head(source).startswith(gzipped.MAGIC):
+    if _head(source).startswith(gzipped.MAGIC) and not safetensors.looks_like(_head(source)):
         source = gzipped.inflated(source)
     head = _head(source)
     found: Contents | None = None
     kind, inside = "", dict[str, Member]()
-    if head.startswith(_ZIP):
+    if safetensors.looks_like(head):  # a length comes first, whose bytes may be another's magic
+        found = safetensors.contents(source)
+    elif head.startswith(_ZIP):
         archive = ZipArchive(source)
         found = _of_archive(archive)
         if found is None:
@@ -94,12 +96,12 @@ def _of_json(source: Source) -> Contents:
 
 
 def _of_file(source: Source, head: bytes) -> Contents:
+    if safetensors.looks_like(head):
+        return safetensors.contents(source)
     if head.startswith(_PICKLE):
         return legacy.contents(source)
     if head.startswith(keras.MAGIC):
         return keras.contents(source)
-    if safetensors.looks_like(head):
-        return safetensors.contents(source)
     if onnx.looks_like(head):
         return onnx.contents(source)
     raise FormatError(guess.describe(head))
@@ -108,7 +110,7 @@ def _of_file(source: Source, head: bytes) -> Contents:
 def _of_member(source: Source) -> Contents:
     """What one file of several holds, itself no archive of files and no index."""
     head = _head(source)
-    if not head.startswith(_ZIP):
+    if safetensors.looks_like(head) or not head.startswith(_ZIP):
         return _of_file(source, head)
     archive = ZipArchive(source)
     found = _of_archive(archive)

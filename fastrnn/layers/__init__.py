@@ -2,6 +2,7 @@
 
 lstm.py gru.py rnn.py   each layer with its cell
 recurrent.py cell.py    what layers share, what cells share
+described.py            what a layer says of itself; habits.py: what torch has and this has not
 options.py              how a layer computes: dtype, engine, isa, threads
 engines.py              which engines and instruction sets there are, and packing for them
 weights.py              what names and shapes of a state dict say
@@ -16,4 +17,4 @@ from fastrnn.layers.rnn import RNN, RNNCell
 
 __all__ = ["GRU", "LAYERS", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "RecurrentLayer"]
 
-LAYERS: dict[str, type[RecurrentLayer]] = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}
+LAYERS: dict[str, type[LSTM | GRU | RNN]] = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}

@@ -12,36 +12,60 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrnn._kernels.core import as_array
+from fastrnn.layers.habits import FromTorch, refuse_packed
 from fastrnn.layers.options import LayerOptions, takes_options
 from fastrnn.layers.recurrent import RecurrentLayer
 
 if TYPE_CHECKING:
-    from fastrnn.layers.options import Unpack
+    from fastrnn.layers.options import Self, Unpack
 
 Array = npt.NDArray[Any]
 
 
-class RecurrentCell:
+class RecurrentCell(FromTorch):
     """What the cells share: a layer of one step, whose state is passed in and out."""
 
-    _layer_type: ClassVar[type[RecurrentLayer]]
-    _layer: RecurrentLayer
+    _layer_type: ClassVar[type[RecurrentLayer[Any]]]
+    _layer: RecurrentLayer[Any]
 
-    def __init__(self, layer: RecurrentLayer) -> None:
+    def __init__(self, layer: RecurrentLayer[Any]) -> None:
         self._layer = layer
 
-    input_size = property(lambda self: self._layer.input_size)
-    hidden_size = property(lambda self: self._layer.hidden_size)
-    bias = property(lambda self: self._layer.bias)
-    dtype = property(lambda self: self._layer.dtype)
-    engine = property(lambda self: self._layer.engine)
-    weight_dtype = property(lambda self: self._layer.weight_dtype)
+    @property
+    def input_size(self) -> int:
+        """Features of one frame, I."""
+        return self._layer.input_size
+
+    @property
+    def hidden_size(self) -> int:
+        """Units, H."""
+        return self._layer.hidden_size
+
+    @property
+    def bias(self) -> bool:
+        """Whether there are biases."""
+        return self._layer.bias
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """What is computed in and returned: float32 or float64."""
+        return self._layer.dtype
+
+    @property
+    def engine(self) -> str:
+        """The engine that computes: "simd" or "blas"."""
+        return self._layer.engine
+
+    @property
+    def weight_dtype(self) -> str:
+        """What weights are stored as: "int8", "int16", or the dtype's name."""
+        return self._layer.weight_dtype
 
     @classmethod
     @takes_options
     def from_state_dict(
         cls, weights: Mapping[str, Any], prefix: str = "", **options: Unpack[LayerOptions]
-    ) -> Any:
+    ) -> Self:
         """Make the cell that `weights` describe; see the layers' `from_state_dict`.
 
         {options}
@@ -56,9 +80,9 @@ class RecurrentCell:
         RecurrentCell.__init__(cell, layer)
         return cell
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
         """Take the weights of `state_dict`; see the layers' `load_state_dict`."""
-        self._layer.load_state_dict(state_dict)
+        self._layer.load_state_dict(state_dict, strict)
 
     def state_dict(self) -> dict[str, Array]:
         """Return the weights under the cell's names (`weight_ih`): read-only arrays."""
@@ -67,6 +91,7 @@ class RecurrentCell:
     def _step(self, x: npt.ArrayLike, hx: Any, out: Any, parts: tuple[str, ...]) -> list[Array]:
         """One step of state arrays `parts`, into those of `out`, which may be those of hx."""
         name, dtype = type(self).__name__, self.dtype
+        refuse_packed(x, f"{name}: x")
         inputs = as_array(x, dtype, f"{name}: x")
         if inputs.ndim not in (1, 2) or inputs.shape[-1] != self.input_size:
             raise ValueError(
@@ -94,7 +119,7 @@ class RecurrentCell:
             inputs = inputs.copy()
         batch = inputs.size // self.input_size
         views = [state.reshape(1, batch, self.hidden_size) for state in states]
-        self._layer.stack.run(inputs.reshape(1, batch, self.input_size), *views)
+        self._layer._packed.run(inputs.reshape(1, batch, self.input_size), *views)
         for state, target in zip(states, targets, strict=True):
             if target is not None and target is not state:
                 target[...] = state

@@ -15,16 +15,18 @@ if TYPE_CHECKING:
 
 
 @takes_options
-class GRU(RecurrentLayer):
+class GRU(RecurrentLayer[Array]):
     """Gated recurrent unit, as `torch.nn.GRU` in eval mode.
 
-    r, z = sigmoid of (W_ih x + b_ih + W_hh h + b_hh); h = (1-z)*n + z*h, where n is
-    tanh(W_in x + b_in + r*(W_hn h + b_hn)), or with `reset_after=False`
-    tanh(W_in x + b_in + W_hn (r*h) + b_hn) (https://arxiv.org/abs/1406.1078).
+    r, z = sigmoid of `W_ih x + b_ih + W_hh h + b_hh`; `h = (1-z)*n + z*h`, where n is
+    `tanh(W_in x + b_in + r*(W_hn h + b_hn))`, or with `reset_after=False`
+    `tanh(W_in x + b_in + W_hn (r*h) + b_hn)` (https://arxiv.org/abs/1406.1078).
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers, bias, batch_first, bidirectional
+    input_size, hidden_size, num_layers : int
+        As in torch.
+    bias, batch_first, bidirectional : bool
         As in torch.
     dropout : float
         Accepted and ignored, as in eval mode.
@@ -32,6 +34,13 @@ class GRU(RecurrentLayer):
         True: the reset gate comes after the product, as in torch. False: before it, the original
         form (Keras `reset_after=False`, ONNX `linear_before_reset=0`).
     {options}
+
+    Examples
+    --------
+    >>> gru = fastrnn.load("net.npz", "gru", batch_first=True)
+    >>> y, h_n = gru(np.zeros((8, 100, 3)))
+    >>> y.shape, h_n.shape
+    ((8, 100, 5), (1, 8, 5))
     """
 
     _cell = "GRU"
@@ -70,7 +79,15 @@ class GRU(RecurrentLayer):
 
 @takes_options
 class GRUCell(RecurrentCell):
-    """One GRU step, as `torch.nn.GRUCell`; `reset_after` as in `GRU`."""
+    """One GRU step, as `torch.nn.GRUCell`; `reset_after` as in `GRU`.
+
+    Examples
+    --------
+    >>> weights = fastrnn.load("net.npz", "gru").state_dict()
+    >>> cell = fastrnn.GRUCell.from_state_dict(weights)
+    >>> h = cell(np.zeros((8, 3)))
+    >>> h = cell(np.zeros((8, 3)), h, out=h)  # in place
+    """
 
     _layer_type = GRU
 

@@ -16,19 +16,28 @@ if TYPE_CHECKING:
 
 
 @takes_options
-class LSTM(RecurrentLayer):
+class LSTM(RecurrentLayer[tuple[Array, Array]]):
     """Long short-term memory, as `torch.nn.LSTM` in eval mode.
 
-    i, f, o = sigmoid and g = tanh of (W_ih x + b_ih + W_hh h + b_hh); c = f*c + i*g; h = o*tanh(c),
-    then h = W_hr h with a projection (https://arxiv.org/abs/1402.1128).
+    i, f, o = sigmoid and g = tanh of `W_ih x + b_ih + W_hh h + b_hh`; `c = f*c + i*g`;
+    `h = o*tanh(c)`, then `h = W_hr h` with a projection (https://arxiv.org/abs/1402.1128).
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers, bias, batch_first, bidirectional, proj_size
+    input_size, hidden_size, num_layers, proj_size : int
+        As in torch.
+    bias, batch_first, bidirectional : bool
         As in torch.
     dropout : float
         Accepted and ignored, as in eval mode.
     {options}
+
+    Examples
+    --------
+    >>> lstm = fastrnn.LSTM.from_state_dict(fastrnn.read("model.pt"), "encoder.lstm")
+    >>> y, (h_n, c_n) = lstm(np.zeros((100, 8, 40)), lengths=[100, 7, 63, 0, 100, 9, 5, 31])
+    >>> y.shape, h_n.shape
+    ((100, 8, 64), (2, 8, 64))
     """
 
     _cell = "LSTM"
@@ -61,7 +70,15 @@ class LSTM(RecurrentLayer):
 
 @takes_options
 class LSTMCell(RecurrentCell):
-    """One LSTM step, as `torch.nn.LSTMCell`."""
+    """One LSTM step, as `torch.nn.LSTMCell`.
+
+    Examples
+    --------
+    >>> weights = fastrnn.load("net.npz", "lstm").state_dict()
+    >>> cell = fastrnn.LSTMCell.from_state_dict(weights)
+    >>> h, c = cell(np.zeros((8, 3)))
+    >>> h, c = cell(np.zeros((8, 3)), (h, c), out=(h, c))  # in place
+    """
 
     _layer_type = LSTM
 

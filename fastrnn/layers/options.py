@@ -16,8 +16,10 @@ import numpy.typing as npt
 
 from fastrnn.layers.compact import LARGEST
 from fastrnn.layers.engines import choose_engine, choose_isa
+from fastrnn.layers.habits import ARGUMENTS
 
 if TYPE_CHECKING:
+    from typing_extensions import Self as Self
     from typing_extensions import Unpack as Unpack
 
 MOST_THREADS = 1024
@@ -70,7 +72,7 @@ isa : str or None
 threads : int
     At most so many for one call; the SIMD engine's only. Small cells stay on one.""",
     "weight_dtype": """\
-weight_dtype : {"float32", "int16", "int8"} or None
+weight_dtype : "float32", "int16", "int8" or None
     What weights are stored as, the SIMD engine's only: int8 takes a quarter of the memory and its
     traffic, int16 half. Sums are exact, so that a stream depends on no other. None: as in the file,
     or else the dtype computed in.""",
@@ -116,6 +118,8 @@ def decide(what: str, options: Mapping[str, Any]) -> Computation:
         For a value that an option does not take, or that the others or this CPU do not allow.
     """
     for name in options:
+        if name in ARGUMENTS:
+            raise TypeError(f"{what}: {ARGUMENTS[name]}")
         if name not in DEFAULTS:
             raise TypeError(
                 f"{what}: unknown argument {name!r}, expected one of {', '.join(DEFAULTS)}"

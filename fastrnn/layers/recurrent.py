@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,10 @@ import numpy.typing as npt
 from fastrnn._kernels.core import Stack, as_array, as_state
 from fastrnn.errors import FormatError
 from fastrnn.layers.compact import LARGEST, in_floats
+from fastrnn.layers.described import Described
 from fastrnn.layers.engines import pack, unpack
 from fastrnn.layers.fingerprint import model_fingerprint
+from fastrnn.layers.habits import refuse_packed, refuse_unstrict
 from fastrnn.layers.options import LayerOptions, Options, check_integer, decide, takes_options
 from fastrnn.layers.statedict import StackWeights, StateDict, find_stack, told
 from fastrnn.layers.trace import trace
@@ -33,13 +35,14 @@ from fastrnn.streams.pool import StreamPool
 from fastrnn.streams.stream import Stream
 
 if TYPE_CHECKING:
-    from fastrnn.layers.options import Unpack
+    from fastrnn.layers.options import Self, Unpack
 
 Array = npt.NDArray[Any]
-State = Any  # (h, c) for LSTM, h otherwise
+State = Any  # what is given for a state: (h, c) for LSTM, h otherwise, of array-likes
+S = TypeVar("S")  # what is returned of it: a pair of arrays for LSTM, an array otherwise
 
 
-class RecurrentLayer:
+class RecurrentLayer(Described, Generic[S]):
     """What `LSTM`, `GRU` and `RNN` share: a stack of layers whose weights are fixed once loaded.
 
     A layer that has its weights is immutable: any number of threads may call it at once.
@@ -83,26 +86,11 @@ class RecurrentLayer:
         self._folded: dict[str, str] = {}
         self._stack: Stack | None = None
 
-    input_size = property(lambda self: self._config.input_size)
-    hidden_size = property(lambda self: self._config.hidden_size)
-    num_layers = property(lambda self: self._config.num_layers)
-    bias = property(lambda self: self._config.bias)
-    bidirectional = property(lambda self: self._config.bidirectional)
-    proj_size = property(lambda self: self._config.proj_size)
-    batch_first = property(lambda self: self._batch_first)
-    dropout = property(lambda self: self._dropout)
-    dtype = property(lambda self: self._computation.dtype)
-    engine = property(lambda self: self._computation.engine)
-    isa = property(lambda self: self._computation.isa)
-    threads = property(lambda self: self._computation.threads)
-    weight_dtype = property(lambda self: self._computation.weight_dtype)
-    folded = property(lambda self: dict(self._folded))
-
     @classmethod
     @takes_options
     def from_state_dict(
         cls, weights: Mapping[str, Any], prefix: str = "", **options: Unpack[LayerOptions]
-    ) -> Any:
+    ) -> Self:
         """Make the layer that `weights` describe; sizes, layers, bias and directions are inferred.
 
         Parameters
@@ -128,12 +116,12 @@ class RecurrentLayer:
             raise ValueError(
                 f"{cls._cell}: the weights under {found.prefix!r} are those of {found.config}"
             )
-        layer = cls.for_stack(found, **options)
-        layer.take(found)
+        layer = cls._for_stack(found, **options)
+        layer._take(found)
         return layer
 
     @classmethod
-    def for_stack(cls, found: StackWeights, **options: Any) -> Any:
+    def _for_stack(cls, found: StackWeights, **options: Any) -> Self:
         """Make a layer of the sizes of `found`, and with its options, without its weights yet.
 
         Raises
@@ -153,10 +141,10 @@ class RecurrentLayer:
             stored = stored_dtype(found.parameters)
             if stored and np.dtype(options["dtype"]) == np.float32:
                 options["weight_dtype"] = stored
-        return cls.from_config(found.config, **options)
+        return cls._from_config(found.config, **options)
 
     @classmethod
-    def from_config(cls, config: StackConfig, **options: Any) -> Any:
+    def _from_config(cls, config: StackConfig, **options: Any) -> Self:
         """Make a layer of the sizes in `config`, without weights yet."""
         proj: dict[str, Any] = {"proj_size": config.proj_size} if config.proj_size else {}
         return cls(
@@ -169,16 +157,18 @@ class RecurrentLayer:
             **options,
         )
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
         """Take the weights of `state_dict`, whose keys and shapes must be just this layer's.
 
-        Cell names (`weight_ih`) are accepted. Streams opened before keep the weights they had.
+        Only strictly: `strict` is there since torch has it. Cell names (`weight_ih`) are accepted.
+        Streams opened before keep the weights they had.
 
         Raises
         ------
         ValueError
             If a tensor is missing, left over, has another shape, or is not finite.
         """
+        refuse_unstrict(strict, self._cell)
         if not isinstance(state_dict, Mapping):
             raise TypeError(
                 f"{self._cell}: state_dict is {type(state_dict).__name__}, expected a mapping"
@@ -193,9 +183,9 @@ class RecurrentLayer:
             found = state.stack("", self._config)
         except (ValueError, TypeError) as error:
             raise type(error)(f"{self._cell}: {error}") from None
-        self.take(found)
+        self._take(found)
 
-    def take(self, found: StackWeights) -> None:
+    def _take(self, found: StackWeights) -> None:
         """Take the weights of a stack of this layer's sizes; raises as load_state_dict."""
         where = f"{self._cell}: {found.prefix}{'.' if found.prefix else ''}"
         if self._is_compact:
@@ -231,7 +221,7 @@ class RecurrentLayer:
         return _stored(self._stack, self._config, self._weights)
 
     @property
-    def stack(self) -> Stack:
+    def _packed(self) -> Stack:
         """The packed weights.
 
         Raises
@@ -245,7 +235,7 @@ class RecurrentLayer:
 
     def __call__(
         self, x: npt.ArrayLike, hx: State = None, lengths: npt.ArrayLike | None = None
-    ) -> tuple[Array, State]:
+    ) -> tuple[Array, S]:
         """Run whole sequences.
 
         Parameters
@@ -271,7 +261,7 @@ class RecurrentLayer:
         ValueError, TypeError
             For a shape, length or type that does not fit, naming what was expected and what came.
         """
-        stack = self.stack
+        stack = self._packed
         x, batched = self._sequence(x)
         h, c = self._initial_state(hx, x.shape[1], batched)
         shape = (*x.shape[:2], self._config.directions * self._config.output_size)
@@ -311,7 +301,7 @@ class RecurrentLayer:
             Gates are after their activation. In the reverse direction, too, T counts from the start
             of the sequence.
         """
-        self.stack  # noqa: B018 - raises if there are no weights
+        self._packed  # noqa: B018 - raises if there are no weights
         x, batched = self._sequence(x)
         h, c = self._initial_state(hx, x.shape[1], batched)
         traced = trace(self._config, self.state_dict(), x, h, c, self._cell_options)
@@ -321,7 +311,7 @@ class RecurrentLayer:
             return {name: values.swapaxes(2, 3) for name, values in traced.items()}
         return traced
 
-    def stream(self, batch: int | None = None, initial_state: State = None) -> Stream:
+    def stream(self, batch: int | None = None, initial_state: State = None) -> Stream[S]:
         """Open `batch` streams that are stepped together; None: one, without a batch dimension.
 
         Parameters
@@ -337,9 +327,9 @@ class RecurrentLayer:
             If the layer is bidirectional: its reverse direction starts at the end of the sequence;
             or for a batch or state that does not fit.
         """
-        return Stream(self.stack, self._cell, batch, self.batch_first, initial_state)
+        return Stream(self._packed, self._cell, batch, self.batch_first, initial_state)
 
-    def pool(self, capacity: int, grow: bool = False, initial_state: State = None) -> StreamPool:
+    def pool(self, capacity: int, grow: bool = False, initial_state: State = None) -> StreamPool[S]:
         """Make a pool of streams that come and go one by one and are stepped in any subset.
 
         Parameters
@@ -362,7 +352,7 @@ class RecurrentLayer:
             If there is no memory for so many.
         """
         return StreamPool(
-            self.stack,
+            self._packed,
             self._cell,
             capacity,
             grow,
@@ -378,11 +368,12 @@ class RecurrentLayer:
         Equal for equal models whatever engine, ISA, threads or layout they have; saved states
         carry it.
         """
-        self.stack  # noqa: B018 - raises if there are no weights
-        return _identify(self.stack, self._config, self._weights, self._cell_options).hex()
+        self._packed  # noqa: B018 - raises if there are no weights
+        return _identify(self._packed, self._config, self._weights, self._cell_options).hex()
 
     def _sequence(self, x: npt.ArrayLike) -> tuple[Array, bool]:
         """Return x as (T, B, I) in the layer's dtype, and whether it had a batch dimension."""
+        refuse_packed(x, f"{self._cell}: x")
         array = as_array(x, self.dtype, f"{self._cell}: x")
         if array.ndim not in (2, 3):
             want = "(B, T, I)" if self.batch_first else "(T, B, I)"
@@ -429,8 +420,8 @@ class RecurrentLayer:
                 arrays.append(array.reshape(shape).copy())
         return arrays[0], arrays[1] if len(arrays) == 2 else None
 
-    def _state(self, h: Array, c: Array | None) -> State:
-        return h if c is None else (h, c)
+    def _state(self, h: Array, c: Array | None) -> S:
+        return cast("S", h if c is None else (h, c))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_stack": None, "_weights": self.stored_state_dict()}

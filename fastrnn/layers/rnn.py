@@ -15,19 +15,29 @@ if TYPE_CHECKING:
 
 
 @takes_options
-class RNN(RecurrentLayer):
+class RNN(RecurrentLayer[Array]):
     """Elman network, as `torch.nn.RNN` in eval mode.
 
-    h = tanh or relu of (W_ih x + b_ih + W_hh h + b_hh).
+    h = tanh or relu of `W_ih x + b_ih + W_hh h + b_hh`.
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers, bias, batch_first, bidirectional
+    input_size, hidden_size, num_layers : int
+        As in torch.
+    bias, batch_first, bidirectional : bool
         As in torch.
     nonlinearity : {"tanh", "relu"}
+        The activation.
     dropout : float
         Accepted and ignored, as in eval mode.
     {options}
+
+    Examples
+    --------
+    >>> rnn = fastrnn.load("net.npz", "rnn", nonlinearity="relu")
+    >>> y, h_n = rnn(np.zeros((100, 3)))
+    >>> y.shape, h_n.shape
+    ((100, 5), (1, 5))
     """
 
     _cell = "RNN"
@@ -66,7 +76,15 @@ class RNN(RecurrentLayer):
 
 @takes_options
 class RNNCell(RecurrentCell):
-    """One Elman step, as `torch.nn.RNNCell`."""
+    """One Elman step, as `torch.nn.RNNCell`.
+
+    Examples
+    --------
+    >>> weights = fastrnn.load("net.npz", "rnn").state_dict()
+    >>> cell = fastrnn.RNNCell.from_state_dict(weights)
+    >>> h = cell(np.zeros((8, 3)))
+    >>> h = cell(np.zeros((8, 3)), h, out=h)  # in place
+    """
 
     _layer_type = RNN
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import zipfile
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, files
+from importlib.metadata import PackageNotFoundError, files, requires
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +94,14 @@ print(json.dumps([min(column) for column in zip(*found)]))
 def disk_costs(name: str, wheel: bool = True) -> Costs:
     """Return MB of a package's installed files, and of a zip of them, as a wheel is one.
 
-    Without what it depends on.
+    "installed_with_required_mb" is that of the package and all that it requires, and that requires.
     """
     found = _installed(name)
-    costs = {"installed_mb": sum(path.stat().st_size for path in found) / MB}
+    needed = {path for each in _required(name) for path in _installed(each)} | set(found)
+    costs = {
+        "installed_mb": sum(path.stat().st_size for path in found) / MB,
+        "installed_with_required_mb": sum(path.stat().st_size for path in needed) / MB,
+    }
     if wheel:
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -120,6 +124,25 @@ def _installed(name: str) -> list[Path]:
     except PackageNotFoundError:
         return []
     return [path for path in listed if path.is_file() and path.suffix != ".pyc"]
+
+
+def _required(name: str) -> set[str]:
+    """Return the packages that are needed to run `name`, here and without extras."""
+    from packaging.requirements import Requirement  # the suites' own: pytest requires it
+
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        try:
+            lines = requires(waiting.pop()) or []
+        except PackageNotFoundError:
+            continue
+        for requirement in map(Requirement, lines):
+            marker = requirement.marker
+            if requirement.name not in found and (marker is None or marker.evaluate({"extra": ""})):
+                found.add(requirement.name)
+                waiting.append(requirement.name)
+    return found
 
 
 def _result(code: str) -> Any:

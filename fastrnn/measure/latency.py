@@ -21,7 +21,7 @@ REPORTS = 100  # of progress
 
 
 def step_times(
-    layer: RecurrentLayer,
+    layer: RecurrentLayer[Any],
     rate_hz: float | None,
     steps: int,
     progress: Callable[[float], object] | None = None,
@@ -67,7 +67,7 @@ def step_times(
 
 
 def latency_row(
-    layer: RecurrentLayer, rate_hz: float | None, us: npt.NDArray[np.float64]
+    layer: RecurrentLayer[Any], rate_hz: float | None, us: npt.NDArray[np.float64]
 ) -> dict[str, Any]:
     """Return what `step_times` found as a row of a record.
 
@@ -94,7 +94,7 @@ def latency_row(
 
 
 def measure_latency(
-    layer: RecurrentLayer,
+    layer: RecurrentLayer[Any],
     rate_hz: float | None,
     steps: int,
     progress: Callable[[float], object] | None = None,

@@ -76,8 +76,10 @@ def read_record(path: Path) -> Record:
 
 
 def record_name(record: Mapping[str, Any]) -> str:
-    """Return "<version>-<cpu>.json"."""
-    slug = re.sub(r"[^a-z0-9]+", "-", record["machine"]["cpu"].lower()).strip("-")
+    """Return "<version>-<cpu>-<isa>.json", with the instruction set that was chosen."""
+    machine = record["machine"]
+    words = f"{machine['cpu']} {machine['isa']['chosen']}"
+    slug = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
     return f"{record['fastrnn']}-{slug}.json"
 
 

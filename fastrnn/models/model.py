@@ -45,6 +45,15 @@ class Model:
     """A model as its file has it; made by `fastrnn.load_model`.
 
     A model is immutable: any number of threads may call it at once.
+
+    Examples
+    --------
+    >>> model = fastrnn.load_model("silero_vad.onnx", fixed={"sr": 16000})
+    >>> model.stream(batch=8).step(np.zeros((8, 576), np.float32)).shape
+    (8, 1)
+    >>> pool = model.pool(capacity=1000)
+    >>> pool.step([pool.open(), pool.open()], np.zeros((2, 576), np.float32)).shape
+    (2, 1)
     """
 
     def __init__(

@@ -13,7 +13,7 @@ from fastrnn.errors import FormatError
 from fastrnn.formats import Readable, onnx
 from fastrnn.formats.opening import title
 from fastrnn.formats.source import shown
-from fastrnn.layers import LAYERS
+from fastrnn.layers import GRU, LAYERS, LSTM, RNN
 from fastrnn.models.fold import fold
 from fastrnn.models.graph import Graph, Node, build
 from fastrnn.models.ops import packed
@@ -42,7 +42,7 @@ class Found:
     tensors: frozenset[str]
     problem: str = ""
 
-    def layer(self, **options: Any) -> Any:
+    def layer(self, **options: Any) -> LSTM | GRU | RNN:
         """The stack as a layer; ValueError where it is none."""
         if self.problem or self.attributes is None:
             raise ValueError(f"{self.name}: {self.problem}")
@@ -58,7 +58,7 @@ class Found:
         return LAYERS[self.kind].from_state_dict(named, **options)
 
 
-def load_layer(path: Readable, name: str, options: Mapping[str, Any]) -> Any:
+def load_layer(path: Readable, name: str, options: Mapping[str, Any]) -> LSTM | GRU | RNN:
     """The layer that `name` means in an ONNX file, as `fastrnn.load` says."""
     model = onnx.read(path)
     try:

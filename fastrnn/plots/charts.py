@@ -2,107 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
-from fastrnn.plots.style import (
-    BLACK,
-    BLUE,
-    CHART_WIDTH,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    YELLOW,
-    log_axis,
-    styled,
-)
-from fastrnn.plots.tables import (
-    OURS,
-    Record,
-    Row,
-    by_case,
-    in_words,
-    is_limited,
-    label,
-    runners,
-)
+from fastrnn.plots.panels import LIMIT, LOOKS, OTHER, by_runner, by_way, draw_panels
+from fastrnn.plots.style import BLUE, CHART_WIDTH, log_axis, styled
+from fastrnn.plots.tables import OURS, Record, Row, by_case, in_words, is_limited, label, runners
 
 T = TypeVar("T")
 
 PANELS_PER_CELL = 2
+BATCH = "batch size B (rows stepped together)"
 
-# A runner looks the same in every picture.
-LOOKS: dict[str, dict[str, Any]] = {
-    OURS: {"color": BLUE, "marker": "o", "linewidth": 2.4, "zorder": 3},
-    "onnxruntime": {"color": VERMILION, "marker": "s"},
-    "openvino": {"color": GREEN, "marker": "^"},
-    "ncnn": {"color": BLACK, "marker": "P"},
-    "tract": {"color": GREY, "marker": "X"},
-    "torch cell": {"color": ORANGE, "marker": "D"},
-    "torch": {"color": PURPLE, "marker": "v"},
-    "torch int8": {"color": SKY, "marker": "*", "linestyle": ":"},
-}
-_OTHER = {"color": YELLOW, "marker": "h"}
-_OTHER_WAYS = (  # of ours
-    {"marker": "s", "linestyle": "--"},
-    {"marker": "^", "linestyle": "-."},
-    {"marker": "D", "linestyle": ":"},
-    {"marker": "v", "linestyle": (0, (6, 2, 1, 2, 1, 2))},
-    {"marker": "P", "linestyle": (0, (1, 3))},
-)
 _DASHES = ("-", "--", "-.", ":", (0, (1, 3)), (0, (6, 2, 1, 2, 1, 2)))
-_LIMIT: dict[str, Any] = {"color": "#999999", "linestyle": (0, (4, 3)), "linewidth": 1.2}
-
-Series = dict[str, tuple[list[float], list[float], dict[str, Any]]]  # label -> x, y, look
 
 
 @styled
 def time_by_batch(rows: Sequence[Row]) -> Figure | None:
-    """Microseconds per step against batch, of cases that differ in nothing else."""
-    return _time_by(rows, "batch", "batch size B (rows stepped together)")
+    """Microseconds per step against batch, of cases that differ in nothing else: CPU time."""
+    return _time_by(rows, "batch", BATCH)
 
 
 @styled
 def time_by_size(rows: Sequence[Row]) -> Figure | None:
-    """Microseconds per step against hidden size, of cases that differ in nothing else."""
+    """Microseconds per step against hidden size, of cases that differ in nothing else: CPU time."""
     return _time_by(rows, "hidden_size", "hidden size H")
 
 
-def _time_by(rows: Sequence[Row], key: str, name: str) -> Figure | None:
-    families = _families(rows, key)
-    if not families:
+@styled
+def ways_by_batch(rows: Sequence[Row]) -> Figure | None:
+    """Do as `time_by_batch`, by engine and instruction set; None for one way."""
+    ours = [row for row in rows if row["runner"] == OURS and row["threads"] == 1]
+    return _of_ours(ours, "us_per_step", "µs per step, CPU time", _way)
+
+
+@styled
+def threads_by_batch(rows: Sequence[Row]) -> Figure | None:
+    """Do as `time_by_batch`, by number of threads: wall time, which alone compares them."""
+    ours = [row for row in rows if row["runner"] == OURS]
+    threaded = {_way(row) for row in ours if row["threads"] > 1}
+    of = [row for row in ours if _way(row) in threaded]
+    return _of_ours(of, "us_per_step_wall", "µs per step, wall time", _threads)
+
+
+def _of_ours(
+    rows: Sequence[Row], value: str, said: str, name: Callable[[Row], str]
+) -> Figure | None:
+    panels = [
+        (title, by_way(of, "batch", lambda row: float(row[value]), name))
+        for title, of in _families(rows, "batch")
+    ]
+    if len({way for _, series in panels for way in series}) < 2:
         return None
+    return draw_panels(panels, BATCH, said)
+
+
+def _way(row: Row) -> str:
+    return str(row["how"]).rpartition(" threads=")[0] or str(row["how"])
+
+
+def _threads(row: Row) -> str:
+    return "1 thread" if row["threads"] == 1 else f"{row['threads']} threads"
+
+
+def _time_by(rows: Sequence[Row], key: str, name: str) -> Figure | None:
     panels = []
-    for title, of in families:
-        series = _lines(of, key, lambda row: float(row["us_per_step"]))
+    for title, of in _families([row for row in rows if row["threads"] == 1], key):
+        series = by_runner(of, key, lambda row: float(row["us_per_step"]))
         limits = {row[key]: row["limit_us"] for row in reversed(of) if row.get("limit_us")}
         if limits:
             xs = sorted(limits)
-            series["this machine's limit"] = (xs, [limits[x] for x in xs], _LIMIT)
+            series["this machine's limit"] = (xs, [limits[x] for x in xs], LIMIT)
         panels.append((title, series))
-    return _panels(panels, name, "µs per step")
+    return draw_panels(panels, name, "µs per step, CPU time") if panels else None
 
 
 @styled
 def fraction_of_limit(rows: Sequence[Row]) -> Figure | None:
-    """How near each way to run comes to the machine's limit, against batch."""
+    """How near each runner comes to the machine's limit, against batch."""
     of_limit = [row for row in rows if is_limited(row)]
     panels = [
-        (title, _lines(of, "batch", lambda row: 100 * float(row["limit_fraction"])))
+        (title, by_runner(of, "batch", lambda row: 100 * float(row["limit_fraction"])))
         for title, of in _families(of_limit, "batch")
     ]
     if not panels:
         return None
-    made = _panels(panels, "batch size B (rows stepped together)", "% of the limit", log_y=False)
+    made = draw_panels(panels, BATCH, "% of the limit", log_y=False)
     for axes in made.axes:
         axes.set_ylim(0, max(105, axes.get_ylim()[1]))
-        axes.axhline(100, **_LIMIT)
+        axes.axhline(100, **LIMIT)
     return made
 
 
@@ -141,66 +132,6 @@ def _family_title(of: list[Row], key: str) -> str:
     return f"{name}{row['cell']} {', '.join(parts)}"
 
 
-def _lines(rows: Iterable[Row], key: str, value: Callable[[Row], float]) -> Series:
-    """Return one line for each runner, and for each way of ours."""
-    points: dict[tuple[str, str], dict[float, float]] = {}
-    for row in rows:
-        way = row["how"].removesuffix(" threads=1") if row["runner"] == OURS else ""
-        points.setdefault((row["runner"], way), {}).setdefault(row[key], value(row))
-    ways = [way for runner, way in points if runner == OURS]
-    series: Series = {}
-    for runner in runners([{"runner": runner} for runner, _ in points]):
-        for (of, way), values in points.items():
-            if of != runner:
-                continue
-            look = dict(LOOKS.get(runner, _OTHER))
-            name = label(runner)
-            if runner == OURS and len(ways) > 1:
-                number = ways.index(way)
-                name = f"{name} {way}"
-                if number:
-                    look |= {"linewidth": 1.3, "markerfacecolor": "white"}
-                    look |= _OTHER_WAYS[(number - 1) % len(_OTHER_WAYS)]
-            xs = sorted(values)
-            series[name] = (xs, [values[x] for x in xs], look)
-    return series
-
-
-def _panels(
-    panels: Sequence[tuple[str, Series]], x_name: str, y_name: str, *, log_y: bool = True
-) -> Figure:
-    """Draw series in panels, two beside one another, with one legend above them all."""
-    columns = min(2, len(panels))
-    lines = -(-len(panels) // columns)
-    names = list(dict.fromkeys(name for _, series in panels for name in series))
-    legend_lines = -(-len(names) // 4)
-    height = 0.35 + 0.19 * legend_lines + 2.9 * lines
-    made = Figure(
-        figsize=(CHART_WIDTH if columns > 1 else 0.72 * CHART_WIDTH, height), layout="constrained"
-    )
-    grid = made.subplots(lines, columns, squeeze=False, sharey=log_y)
-    handles: dict[str, Any] = {}
-    for number, (title, series) in enumerate(panels):
-        axes = grid[number // columns][number % columns]
-        for name, (xs, ys, look) in series.items():
-            (handles[name],) = axes.plot(xs, ys, label=name, **look)
-        axes.set_title(title)
-        log_axis(axes, "x", sorted({x for xs, _, _ in series.values() for x in xs}))
-        if log_y:
-            log_axis(axes, "y")
-        if number % columns == 0:
-            axes.set_ylabel(y_name)
-        if number // columns == lines - 1 or number + columns >= len(panels):
-            axes.set_xlabel(x_name)
-    for axes in grid.flat[len(panels) :]:
-        axes.remove()
-    wide = max(len(name) for name in names) > 24
-    made.legend(
-        [handles[name] for name in names], names, loc="outside upper center", ncols=3 if wide else 4
-    )
-    return made
-
-
 @styled
 def peers_side_by_side(rows: Sequence[Row], most: int = 12) -> Figure | None:
     """How many times as long as fastrnn each other runner takes, case by case."""
@@ -213,7 +144,7 @@ def peers_side_by_side(rows: Sequence[Row], most: int = 12) -> Figure | None:
     made = Figure(figsize=(CHART_WIDTH, 1.2 + 0.34 * len(cases)), layout="constrained")
     axes = made.subplots()
     for runner in others:
-        look = LOOKS.get(runner, _OTHER)
+        look = LOOKS.get(runner, OTHER)
         places = [i for i, of in enumerate(cases) if runner in of]
         axes.plot(
             [cases[i][runner]["ratio"] for i in places], places, linestyle="none",
@@ -227,7 +158,7 @@ def peers_side_by_side(rows: Sequence[Row], most: int = 12) -> Figure | None:
     ticks = [t for t in (0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500) if low <= t <= high]
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.set_xlabel("time per step over fastrnn's (right of 1: slower than fastrnn)")
-    made.legend(loc="outside upper center", ncols=4)
+    made.legend(loc="outside right upper")
     return made
 
 

@@ -6,6 +6,7 @@ Shapes: L layers, D directions, T steps, H units.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,15 +16,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fastrnn.layers.retention import RETAINING_GATE, unit_order
-from fastrnn.plots.style import BLUE, DIVERGING, DPI, SEQUENTIAL, VERMILION, styled
+from fastrnn.plots.pixels import MOST, Sheet, extremes
+from fastrnn.plots.style import BLUE, DIVERGING, SEQUENTIAL, VERMILION, styled
 
 Array = npt.NDArray[Any]
 
-WIDTH = 9.0  # inches, as all below
-_LEFT, _MAP, _BAR = 0.85, 7.2, 0.12
-_NORM, _GAP, _GROUP, _TOP, _BOTTOM = 0.95, 0.14, 0.36, 0.3, 0.55
-_LEAST, _MOST = 0.95, 2.0  # height of a map: a pixel for each unit between them
-_MOST_LABELS = 130  # characters that fit beside one another under the last panel
+# Pixels, as all below.
+_LEFT, _WIDTH, _BAR, _RIGHT = 94, 792, 13, 91  # of the page; the width that maps are near
+_NORM, _NAME, _GROUP, _TOP, _BOTTOM, _TIME = 105, 21, 24, 33, 8, 46
+_LEAST, _TALL = 105, 900  # height of a map at least, and from one time axis to the next
+_MOST_STEPS = 2400  # that have a column each
+_TICK = 26  # from one unit's number to the next
+_MOST_LABELS = 130  # characters that fit beside one another under a panel
 
 _SIGNED = {"cell", "candidate", "h", "c"}
 _NAMES = {
@@ -54,6 +58,9 @@ def draw_trace(
 ) -> Figure:
     """Draw every gate and state of every layer and direction over one time axis.
 
+    A unit is whole pixels high and a step whole pixels wide. Where there are too many of either
+    for one picture, of several the value farthest from 0 is shown, and the panel says so.
+
     Parameters
     ----------
     traced : dict of arrays (L, D, T, H)
@@ -74,39 +81,86 @@ def draw_trace(
     """
     layers, directions, steps, _ = traced["h"].shape
     names = [name for name in _NAMES if name in traced]
+    across = -(-steps // _MOST_STEPS)
     groups = [(layer, direction) for layer in range(layers) for direction in range(directions)]
     shown = [name for name in names if not show or name in show]
-    panels = {name: _map_height(traced[name].shape[-1]) for name in shown} | {"norm": _NORM}
-    group_height = _GROUP + sum(panels.values()) + _GAP * len(panels)
-    height = _TOP + _BOTTOM + len(groups) * group_height - _GAP
-    figure = Figure(figsize=(WIDTH, height))
-    figure.text(0.1 / WIDTH, 1 - 0.12 / height, title, va="top", fontsize=11, weight="bold")
-    at = height - _TOP
+    units = {name: traced[name].shape[-1] for name in shown}
+    room = (MOST - _TOP) // max(1, len(groups) * len(shown)) - 2 * _TIME - _NORM
+    down = {name: -(-units[name] // max(1, room)) for name in shown}
+    plan = _Plan(-(-steps // across), across, first_step, steps, labels)
+    heights = {name: _map_height(-(-units[name] // down[name])) for name in shown}
+    heights["norm"] = _NORM
+    # Where time is written below a panel: at the end of each group, and between where it is tall.
+    timed = _timed(heights)
+    group_height = _GROUP + sum(heights.values()) + _NAME * len(heights) + _TIME * len(timed)
+    sheet = Sheet(_LEFT + plan.width + _RIGHT, _TOP + len(groups) * group_height + _BOTTOM)
+    sheet.text(11, 11, title, fontsize=11, weight="bold")
+    at = _TOP
     layers_shown = range(layers) if layer_numbers is None else layer_numbers
-    shared: Axes | None = None
     for layer, direction in groups:
-        at -= _GROUP
         one = {name: traced[name][layer, direction] for name in names}
         name = f"layer {layers_shown[layer]}" + (", reverse" if direction else "")
-        figure.text(
-            _LEFT / WIDTH, (at + 0.06) / height, f"{name}: {_order_in_words(one, cell, sort)}"
-        )
-        for gate, panel in panels.items():
-            at -= panel
-            place = (_LEFT / WIDTH, at / height, _MAP / WIDTH, panel / height)
-            axes = figure.add_axes(place, sharex=shared)
-            shared = shared or axes
+        sheet.text(_LEFT, at + 4, f"{name}: {_order_in_words(one, cell, sort)}")
+        at += _GROUP
+        for gate, panel in heights.items():
+            sheet.text(_LEFT, at + 4, _panel_name(gate, down.get(gate, 1), across), weight="bold")
+            at += _NAME
+            axes = sheet.axes(_LEFT, at, plan.width, panel)
             if gate == "norm":
                 _draw_norms(axes, one, first_step)
             else:
+                bar = sheet.axes(_LEFT + plan.width + 11, at, _BAR, panel)
                 order = unit_order(*_sorted_by(one, cell, sort, gate))
-                _draw_map(figure, axes, gate, one[gate][:, order], first_step)
-            axes.set_ylabel(_NAMES.get(gate, "norm"))
-            axes.yaxis.set_label_coords(-0.055, 0.5)
-            axes.tick_params(axis="x", labelbottom=False, length=0)
-            at -= _GAP
-    _label_time(axes, steps, first_step, labels)
-    return figure
+                _draw_map(sheet, axes, bar, gate, one[gate], order, plan, down[gate])
+            at += panel
+            _label_time(axes, plan, written=gate in timed)
+            at += _TIME if gate in timed else 0
+    return sheet.figure
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How time is drawn: alike in every panel."""
+
+    columns: int
+    across: int  # steps in a column
+    first_step: int
+    steps: int
+    labels: Sequence[str]
+
+    @property
+    def begin(self) -> float:
+        """The left edge, in steps."""
+        return self.first_step - 0.5
+
+    @property
+    def end(self) -> float:
+        """The right edge of the last column, which may not be full."""
+        return self.begin + self.columns * self.across
+
+    @property
+    def width(self) -> int:
+        return self.columns * max(1, _WIDTH // self.columns)
+
+
+def _timed(heights: Mapping[str, int]) -> set[str]:
+    """Return the panels below which time is written: the last, and others where it is far away."""
+    found, since = {list(heights)[-1]}, 0
+    for name, height in heights.items():
+        since += height + _NAME
+        if since >= _TALL:
+            found.add(name)
+            since = 0
+    return found
+
+
+def _panel_name(gate: str, down: int, across: int) -> str:
+    if gate == "norm":
+        return "norms of the states"
+    parts = [f"{count} {of}" for count, of in ((down, "units"), (across, "steps")) if count > 1]
+    if not parts:
+        return _NAMES[gate]
+    return f"{_NAMES[gate]}: of each {' by '.join(parts)} the value farthest from 0"
 
 
 def _sorted_by(one: Mapping[str, Array], cell: str, sort: str, gate: str) -> tuple[Array, str]:
@@ -130,13 +184,23 @@ def _order_in_words(one: Mapping[str, Array], cell: str, sort: str) -> str:
     return f"{one[state].shape[1]} units, {how}"
 
 
-def _map_height(units: int) -> float:
-    return min(_MOST, max(_LEAST, units / DPI))
+def _map_height(rows: int) -> int:
+    return rows * (-(-_LEAST // rows))
 
 
-def _draw_map(figure: Figure, axes: Axes, gate: str, values: Array, first_step: int) -> None:
-    """Draw values (T, H) with time to the right and units downwards."""
-    steps, units = values.shape
+def _draw_map(
+    sheet: Sheet,
+    axes: Axes,
+    bar: Axes,
+    gate: str,
+    values: Array,
+    order: Array,
+    plan: _Plan,
+    down: int,
+) -> None:
+    """Draw values (T, H) with time to the right and units, in `order`, downwards."""
+    units = values.shape[1]
+    shown = extremes(values[:, order], plan.across, down)
     if gate in _SIGNED:
         finite = np.abs(values[np.isfinite(values)])
         largest = float(finite.max(initial=0)) if gate in ("h", "c") else 1.0
@@ -144,21 +208,27 @@ def _draw_map(figure: Figure, axes: Axes, gate: str, values: Array, first_step: 
     else:
         low, high, colours = 0.0, 1.0, SEQUENTIAL
     image = axes.imshow(
-        np.ma.masked_invalid(values.T.astype(np.float64)),  # float32 has no room for high - low
+        np.ma.masked_invalid(shown.T.astype(np.float64)),  # float32 has no room for high - low
         cmap=colours,
         vmin=low,
         vmax=high,
         aspect="auto",
-        extent=(first_step - 0.5, first_step + steps - 0.5, units, 0),
+        interpolation="nearest",  # a unit is its own pixels and nobody else's
+        extent=(plan.begin, plan.end, shown.shape[1] * down, 0),
     )
     axes.grid(visible=False)
-    axes.set_yticks([0, units])
-    axes.set_yticklabels(["0", str(units)])
-    box = axes.get_position()
-    bar = figure.add_axes((box.x1 + 0.1 / WIDTH, box.y0, _BAR / WIDTH, box.height))
-    colourbar = figure.colorbar(image, cax=bar)
+    axes.spines[:].set_visible(False)  # as ticks, they would lie on the outermost pixels
+    axes.tick_params(axis="y", length=0)
+    pixels = axes.get_window_extent().height / (shown.shape[1] * down)
+    every = max(1, round(units / max(1, units * pixels // _TICK)))
+    places = np.arange(0, units, every)
+    axes.set_yticks(places + 0.5, [str(number) for number in order[places]], fontsize=8)
+    axes.set_ylabel("unit")
+    axes.yaxis.set_label_coords(-64 / plan.width, 0.5)
+    colourbar = sheet.figure.colorbar(image, cax=bar)
     colourbar.set_ticks([low, (low + high) / 2, high])
     colourbar.set_ticklabels([f"{tick:.3g}" for tick in (low, (low + high) / 2, high)])
+    colourbar.set_label("value" if gate in _SIGNED else "how open", fontsize=8)
     colourbar.ax.tick_params(labelsize=8)
     colourbar.ax.grid(visible=False)
 
@@ -174,20 +244,22 @@ def _draw_norms(axes: Axes, one: Mapping[str, Array], first_step: int) -> None:
             axes.plot(time, norm, color=colour, label=f"‖{name}‖", drawstyle="steps-mid")
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.set_ylabel("Euclidean norm")
+    axes.yaxis.set_label_coords(-64 / axes.get_window_extent().width, 0.5)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)
 
 
-def _label_time(axes: Axes, steps: int, first_step: int, labels: Sequence[str]) -> None:
-    axes.set_xlim(first_step - 0.5, first_step + steps - 0.5)
-    axes.tick_params(axis="x", labelbottom=True, length=3)
+def _label_time(axes: Axes, plan: _Plan, *, written: bool) -> None:
+    axes.set_xlim(plan.begin, plan.end)
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
-    if labels and steps <= _MOST_LABELS:
-        axes.set_xticks(range(first_step, first_step + steps))
-        shown = [_VISIBLE.get(label, label) for label in labels]
+    axes.tick_params(axis="x", labelbottom=written, length=0)
+    if not plan.labels or plan.steps > _MOST_LABELS:
+        if written:
+            axes.set_xlabel("time step")
+        return
+    axes.grid(visible=False, axis="x")
+    if written:
+        axes.set_xticks(range(plan.first_step, plan.first_step + plan.steps))
+        shown = [_VISIBLE.get(label, label) for label in plan.labels]
         axes.set_xticklabels(shown, fontsize=7.5, family="DejaVu Sans Mono")
-        axes.tick_params(axis="x", length=0)
-        for panel in axes.figure.axes:
-            panel.grid(visible=False, axis="x")
-        axes.set_xlabel(f"input at each step, from step {first_step}")
-    else:
-        axes.set_xlabel("time step")
+        axes.set_xlabel(f"input at each step, from step {plan.first_step}")

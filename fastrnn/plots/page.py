@@ -24,6 +24,7 @@ from fastrnn.plots.tables import (
     Record,
     Row,
     by_case,
+    carried,
     figure,
     in_words,
     is_limited,
@@ -34,6 +35,16 @@ from fastrnn.plots.tables import (
     wide_table,
 )
 
+WHY_SLOWER = (
+    "A step at 100 frames a second takes longer than one of many without a pause: between frames "
+    "the core rests, which lowers its clock and wakes it late, and whoever else runs takes the "
+    "caches, so that the weights are read from farther away. It is what a service with one stream "
+    "sees; with more streams the core stays warm."
+)
+REQUIRED = (
+    "Installed with required: the package's files and those of every package that it cannot be "
+    "installed without, NumPy among them."
+)
 HOW_TO_READ = (
     "Microseconds per time step of all B rows: a call makes T steps (1 if T is not given), and its "
     "time is divided by T. Medians of interleaved rounds in one process, CPU time, float32; wall "
@@ -132,6 +143,8 @@ def _speed(rows: Sequence[Row]) -> Iterable[Section]:
         single = [row for row in of if row["steps"] == 1] or of
         pictures = _pictures(
             ("time per step against batch size", charts.time_by_batch(single)),
+            ("time per step by engine and instruction set", charts.ways_by_batch(single)),
+            ("time per step by number of threads", charts.threads_by_batch(single)),
             ("time per step against hidden size", charts.time_by_size(single)),
             (
                 "fraction of the machine's limit against batch size",
@@ -139,13 +152,10 @@ def _speed(rows: Sequence[Row]) -> Iterable[Section]:
             ),
             ("other runtimes' time over fastrnn's, by case", charts.peers_side_by_side(of)),
         )
-        ways_of_ours = sum(row["runner"] == OURS for row in of) > len(by_case(of))
-        every = Table(*_every_row(of), "" if ways_of_ours else "Every row", "plain")
-        only_ways = ways_of_ours and runners(of) == [OURS]
-        tables = [every] if only_ways else [Table(*wide_table(of)), every]
-        yield Section(
-            TABLE_GROUPS.get(group, group), [*paragraphs, *_comparison(of)], pictures, tables
-        )
+        tables = [Table(*wide_table(of)), Table(*_every_row(of), "Every row", "plain")]
+        carries = [carried(of)] if group == "file" else []
+        said = [*filter(None, carries), *_comparison(of), *paragraphs]
+        yield Section(TABLE_GROUPS.get(group, group), said, pictures, tables)
         paragraphs = ()
 
 
@@ -221,6 +231,8 @@ def _latency(latency: Sequence[Any]) -> Section:
     tables = [Table(header, lines, kind="plain")] if lines else []
     drawn = latency_histograms(latency)
     words = ["Wall time of every single step of one stream, as its caller sees it."]
+    paces = {bool(entry["rate_hz"]) for entry in latency}
+    words += [WHY_SLOWER] if len(paces) > 1 else []
     return Section("Latency", words, _pictures(("histogram of step times", drawn)), tables)
 
 
@@ -239,7 +251,8 @@ def _costs(costs: Any) -> Section:
         [label(runner), *(_cost(costs[runner].get(name)) for name in names)] for runner in order
     ]
     header = ["", *(name.replace("_", " ") for name in names)]
-    return Section("Around the step", (), [], [Table(header, lines, kind="plain")])
+    words = [REQUIRED] if "installed_with_required_mb" in names else []
+    return Section("Around the step", words, [], [Table(header, lines, kind="plain")])
 
 
 def _cost(value: Any) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fastrnn.plots.style import (
@@ -18,7 +20,11 @@ from fastrnn.plots.style import (
     log_axis,
     styled,
 )
-from fastrnn.plots.tables import OURS, Record, binary_size, by_case
+from fastrnn.plots.tables import OURS, Record, Row, binary_size, by_case, in_words
+
+Array = npt.NDArray[np.float64]
+
+_NAME_ROOM = 0.042  # of the height of the picture
 
 
 @styled
@@ -31,7 +37,7 @@ def roofline(record: Record) -> Figure | None:
     if not limits or not ours:
         return None
     levels = _levels(limits["bandwidth"])
-    made = Figure(figsize=(CHART_WIDTH, 4.6), layout="constrained")
+    made = Figure(figsize=(CHART_WIDTH, 5), layout="constrained")
     axes = made.subplots()
     x = np.array([row["gflops"] / row["gb_per_s"] for row in ours])
     span = np.geomspace(min(x.min(), 0.5) / 1.3, max(x.max(), 8) * 1.3, 200)
@@ -60,13 +66,39 @@ def roofline(record: Record) -> Figure | None:
     axes.set_xlim(span[0], span[-1])
     axes.set_xlabel("flops per byte of weights read (grows with the batch)")
     axes.set_ylabel("GFLOP/s")
-    axes.legend(
-        loc="lower right",
-        title="a point is one step of one case, in the colour of the roof of its weights' size",
-        title_fontsize=8,
-        ncols=2,
+    axes.set_title(
+        "a point is one step of one case, in the colour of the roof of its weights' size; a line "
+        "joins its batch sizes",
+        fontsize=8,
+        weight="normal",
     )
+    _name_points(axes, ours, x)
+    axes.legend(loc="lower right", ncols=2)
     return made
+
+
+def _name_points(axes: Axes, ours: Sequence[Row], x: Array) -> None:
+    """Join the batch sizes of each stack, and name it, and the batch where that is all there is."""
+    stacks: dict[str, list[tuple[float, float, int]]] = {}
+    for row, at in zip(ours, x, strict=True):
+        name = in_words({**row, "batch": 1}).removesuffix(", B=1")
+        stacks.setdefault(name, []).append((float(at), float(row["gflops"]), row["batch"]))
+    ends = []
+    for name, points in stacks.items():
+        points.sort()
+        axes.plot(*zip(*((a, b) for a, b, _ in points), strict=True), color=GREY, lw=0.6, zorder=1)
+        batches = ", ".join(str(batch) for _, _, batch in points)
+        ends.append((points[-1][1], points[-1][0], f"{name}, B={batches}"))
+    low, high = np.log(axes.get_ylim())
+    place = np.inf
+    for height, at, name in sorted(ends, reverse=True):
+        share = (np.log(height) - low) / (high - low)
+        place = min(share, place - _NAME_ROOM)  # none over another
+        axes.annotate(
+            name, (at, height), (1.02, place), textcoords="axes fraction", fontsize=8,
+            va="center", annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": "#bbbbbb", "lw": 0.5, "relpos": (0, 0.5)},
+        )  # fmt: skip
 
 
 def _levels(bandwidth: Sequence[Sequence[float]]) -> list[tuple[float, float]]:

@@ -24,7 +24,7 @@ GREY = "#666666"
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
 
 DPI = 110
-CHART_WIDTH = 8.6  # inches
+CHART_WIDTH = 10.2  # inches
 
 _STYLE: Any = {
     "font.family": "DejaVu Sans",  # matplotlib brings it

@@ -94,6 +94,32 @@ def figure(value: float | None) -> str:
     return f"{value:,.0f}" if value < 1e5 else f"{value:.3g}"
 
 
+def carried(rows: Sequence[Row], rate_hz: float = 100.0) -> str:
+    """Say how many streams of one stack a core carries, by single steps of ours; "" without any.
+
+    By CPU time of the step alone, of the batch size that carries most.
+    """
+    steps = [of[OURS] for of in by_case(rows).values() if of[OURS]["steps"] == 1]
+    steps = [row for row in steps if row["threads"] == 1]
+    if not steps:
+        return ""
+    best = min(steps, key=lambda row: float(row["us_per_step"]) / row["batch"])
+    us = float(best["us_per_step"]) / best["batch"]
+    count = int(1e6 / rate_hz / us)
+    if count < 1:
+        return (
+            f"One core does not carry a stream at {rate_hz:g} frames a second: a frame takes "
+            f"{figure(us / 1e3)} ms."
+        )
+    shown = int(float(f"{count:.2g}"))
+    together = "one by one" if best["batch"] == 1 else f"{best['batch']} at a time"
+    streams = "1 stream" if shown == 1 else f"{shown:,} streams"
+    return (
+        f"One core carries {streams} at {rate_hz:g} frames a second, stepped {together}: a stream "
+        f"takes {figure(us)} µs a frame."
+    )
+
+
 def wide_table(
     rows: Sequence[Row], peers: Sequence[str] | None = None
 ) -> tuple[list[str], list[list[str]]]:

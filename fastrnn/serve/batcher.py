@@ -51,6 +51,17 @@ class Batcher:
         many frames left.
     initial_state : optional
         Where sessions begin and what their `reset` goes back to, as `layer.pool` takes it.
+
+    Examples
+    --------
+    >>> async def main():
+    ...     async with Batcher(lstm, max_streams=1000, max_batch=256) as batcher:
+    ...         async with batcher.session() as session:
+    ...             y = await session.step(np.zeros(40))
+    ...             return y.shape, batcher.stats.as_dict()["frames"]
+    >>> lstm = fastrnn.load("model.pt", "encoder.lstm")
+    >>> asyncio.run(main())
+    ((64,), 1)
     """
 
     def __init__(
@@ -157,35 +168,35 @@ class Batcher:
         self._drained = None
         await self._home.part()
 
-    def check_open(self) -> None:
+    def _check_open(self) -> None:
         """Raise ClosedError if no more calls are taken, RuntimeError in another event loop."""
         if self._draining:
             raise ClosedError(f"{self.name}: draining, no new frames are taken")
         self._home.enter()
 
-    def promise(self) -> asyncio.Future[Any]:
+    def _promise(self) -> asyncio.Future[Any]:
         """Return a future of the batcher's event loop."""
         return self._home.enter().create_future()
 
-    def admit(self, session: Session, state: bytes | None) -> int:
+    def _admit(self, session: Session, state: bytes | None) -> int:
         """Open a stream for `session`, and return its id in the pool."""
-        self.check_open()
+        self._check_open()
         if len(self._sessions) >= self.max_streams:
             raise PoolFullError(f"{self.name}: all {self.max_streams} streams are in use")
         stream = self.pool.open() if state is None else self.pool.load(state)
         self._sessions.add(session)
         return stream
 
-    def dismiss(self, session: Session) -> None:
+    def _dismiss(self, session: Session) -> None:
         """Free the stream of `session`."""
         self._sessions.discard(session)
         assert session.id is not None
         self.pool.close(session.id)
         self._check_drained()
 
-    def ready(self, session: Session) -> None:
+    def _enqueue(self, session: Session) -> None:
         """Put a session, which has a pending request, among those for the next kernel call."""
-        session.queued = True
+        session._queued = True
         self._ready.append(session)
         if self._may_launch():
             self._schedule()
@@ -209,7 +220,7 @@ class Batcher:
             self._launch_handle = None
         self._drained = None
         for session in [*self._sessions]:
-            session.abandon(told=told)
+            session._abandon(told=told)
 
     def _may_launch(self) -> bool:
         """Whether the worker is idle, or a batch can be sent ahead that nothing more would join."""
@@ -241,10 +252,10 @@ class Batcher:
         ready, batch = self._ready, Batch()
         while ready and len(batch.requests) < self.max_batch:
             session = ready.popleft()
-            session.queued = False
-            request = session.next_frames()
+            session._queued = False
+            request = session._next_frames()
             if request is not None:
-                session.in_flight = True
+                session._in_flight = True
                 batch.sessions.append(session)
                 batch.ids.append(session.id)
                 batch.requests.append(request)
@@ -261,15 +272,15 @@ class Batcher:
         self._flying.remove(batch)
         finished = []
         for session, request in zip(batch.sessions, batch.requests, strict=True):
-            session.in_flight = False
+            session._in_flight = False
             if session.closed:
-                session.release()
+                session._release()
                 continue
             if batch.error is not None or request.done == len(request.frames):
                 finished.append(request.future)
-                session.pending.popleft()
-            if session.pending:
-                session.queued = True
+                session._pending.popleft()
+            if session._pending:
+                session._queued = True
                 self._ready.append(session)
         if self._ready and self._may_launch():
             if self._max_wait:
@@ -289,7 +300,7 @@ class Batcher:
             self._drained is not None
             and not self._drained.done()
             and not self._flying
-            and not any(session.waits for session in self._sessions)
+            and not any(session._waits for session in self._sessions)
         ):
             self._drained.set_result(None)
 

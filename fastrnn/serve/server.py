@@ -254,7 +254,7 @@ class Server:
                 await connection.answer(await self._obey(session, message))
             else:
                 x = np.frombuffer(message, WIRE).reshape(frames, *self.batcher.input_shape)
-                y = await session.run_owned(x.astype(np.float32, copy=False))
+                y = await session._run_owned(x.astype(np.float32, copy=False))
                 await connection.answer(y.astype(WIRE, copy=False).tobytes())
 
     async def _obey(self, session: Session, text: str) -> str:

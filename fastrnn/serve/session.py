@@ -32,19 +32,19 @@ class Host(Protocol):
     dtype: np.dtype[Any]
     max_pending: int
 
-    def check_open(self) -> None:
+    def _check_open(self) -> None:
         """Raise ClosedError if no more calls are taken, RuntimeError in another event loop."""
 
-    def promise(self) -> asyncio.Future[Any]:
+    def _promise(self) -> asyncio.Future[Any]:
         """Return a future of the batcher's event loop, which is the running one."""
 
-    def admit(self, session: Session, state: bytes | None) -> int:
+    def _admit(self, session: Session, state: bytes | None) -> int:
         """Open a stream for a session, and return its id in the pool."""
 
-    def dismiss(self, session: Session) -> None:
+    def _dismiss(self, session: Session) -> None:
         """Free the stream of a session."""
 
-    def ready(self, session: Session) -> None:
+    def _enqueue(self, session: Session) -> None:
         """Take a session, which has a pending request, into one of the next kernel calls."""
 
 
@@ -62,16 +62,16 @@ class Session:
         self._host = host
         self._state = state
         self.id: int | None = None  # of the pool's stream, while it is held
-        self.pending: deque[Request] = deque()  # the first may be in the kernel
-        self.in_flight = False
-        self.queued = False  # among the batcher's ready ones; a session with pending calls is one
+        self._pending: deque[Request] = deque()  # the first may be in the kernel
+        self._in_flight = False
+        self._queued = False  # among the batcher's ready ones; a session with pending calls is one
         self.closed = False
         self._released: asyncio.Future[None] | None = None
 
     async def __aenter__(self) -> Session:
         if self.closed or self.id is not None:
             raise RuntimeError(f"{self._host.name}: a session is entered once")
-        self.id = self._host.admit(self, self._state)
+        self.id = self._host._admit(self, self._state)
         self._state = None
         return self
 
@@ -109,9 +109,9 @@ class Session:
 
         They share kernel calls with other sessions' frames, so that a long message holds up nobody.
         """
-        return await self.run_owned(self._frames(x, many=True), wait=wait)
+        return await self._run_owned(self._frames(x, many=True), wait=wait)
 
-    async def run_owned(self, frames: Array, *, wait: bool = True) -> Array:
+    async def _run_owned(self, frames: Array, *, wait: bool = True) -> Array:
         """`run`, for a checked C-contiguous array (k, I) of the dtype that nobody writes to."""
         y = np.empty((len(frames), *self._host.output_shape), self._host.dtype)
         if len(frames):
@@ -153,20 +153,20 @@ class Session:
         cancelled, the stream is freed all the same when that call ends.
         """
         if not self.closed:
-            released = self._host.promise()  # this closes it, if its event loop has ended
+            released = self._host._promise()  # this closes it, if its event loop has ended
             if not self.closed:
                 self.closed = True
                 self._released = released
                 self._fail_pending()
-                if not self.in_flight:
-                    self.release()
+                if not self._in_flight:
+                    self._release()
         if self._released is not None:
             await asyncio.shield(self._released)
 
-    def next_frames(self) -> Request | None:
+    def _next_frames(self) -> Request | None:
         """Return the next frames to step through, past what was cancelled and what is no frames."""
-        while not self.closed and self.pending:
-            request = self.pending[0]
+        while not self.closed and self._pending:
+            request = self._pending[0]
             if not request.future.done():
                 if request.action is None:
                     return request
@@ -174,37 +174,37 @@ class Session:
                     request.future.set_result(request.action())
                 except Exception as error:
                     request.future.set_exception(error)
-            self.pending.popleft()
+            self._pending.popleft()
         return None
 
-    def release(self) -> None:
+    def _release(self) -> None:
         """Give the stream back to the pool, once."""
-        self.pending.clear()
+        self._pending.clear()
         if self.id is not None:
-            self._host.dismiss(self)
+            self._host._dismiss(self)
             self.id = None
         if self._released is not None:
             self._released.set_result(None)
             self._released = None
 
-    def abandon(self, *, told: bool) -> None:
+    def _abandon(self, *, told: bool) -> None:
         """Give the stream back after the event loop's end; those who wait are `told`, or gone."""
         self.closed = True
-        self.in_flight = False
+        self._in_flight = False
         if not told:
-            self.pending.clear()
+            self._pending.clear()
             self._released = None
         self._fail_pending()
-        self.release()
+        self._release()
 
     @property
-    def waits(self) -> bool:
+    def _waits(self) -> bool:
         """Whether a call waits for its turn or is in the kernel."""
-        return bool(self.pending)
+        return bool(self._pending)
 
     def _fail_pending(self) -> None:
         error = ClosedError(f"{self._host.name}: the session was closed")
-        for request in self.pending:
+        for request in self._pending:
             if not request.future.done():
                 request.future.set_exception(error)
                 request.future.exception()  # retrieved: its caller may be gone
@@ -216,7 +216,7 @@ class Session:
 
     def _check_open(self) -> None:
         if not self.closed:
-            self._host.check_open()  # which closes it, if its event loop has ended
+            self._host._check_open()  # which closes it, if its event loop has ended
         if self.closed or self.id is None:
             raise ClosedError(f"{self._host.name}: the session is not open")
 
@@ -241,13 +241,13 @@ class Session:
         action: Callable[[], Any] | None = None,
     ) -> Any:
         self._check_open()
-        if not wait and len(self.pending) >= self._host.max_pending:
+        if not wait and len(self._pending) >= self._host.max_pending:
             raise BusyError(
                 f"{self._host.name}: the session is in use, with max_pending="
                 f"{self._host.max_pending} of its calls under way"
             )
-        request = Request(self._host.promise(), frames, output, action)
-        self.pending.append(request)
-        if not self.queued and not self.in_flight:
-            self._host.ready(self)
+        request = Request(self._host._promise(), frames, output, action)
+        self._pending.append(request)
+        if not self._queued and not self._in_flight:
+            self._host._enqueue(self)
         return await request.future

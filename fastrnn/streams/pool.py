@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,13 @@ from fastrnn.streams.states import load_state, save_state
 from fastrnn.streams.turns import in_turn
 
 Array = npt.NDArray[Any]
+S = TypeVar("S")  # states: a pair of arrays for LSTM, an array otherwise
 Ids = Sequence[int] | npt.NDArray[np.integer[Any]]
 
 MOST_STREAMS = 2**31 - 1
 
 
-class StreamPool:
+class StreamPool(Generic[S]):
     """The states of many streams through a unidirectional layer; made by `layer.pool(capacity)`.
 
     A stream is known by the id that `open` returned; no id is ever used again for another. Any
@@ -36,6 +37,17 @@ class StreamPool:
 
     Shapes: n ids in a call, T steps, I input_size, H hidden_size, L num_layers, P = proj_size where
     there is one, else H.
+
+    Examples
+    --------
+    >>> pool = fastrnn.load("model.pt", "encoder.lstm").pool(capacity=1000)
+    >>> a, b = pool.open(), pool.open()
+    >>> pool.step([b, a], np.zeros((2, 40))).shape
+    (2, 64)
+    >>> data = pool.save(a)
+    >>> pool.close(a)
+    >>> len(pool), pool.load(data) in pool
+    (1, True)
     """
 
     def __init__(
@@ -70,12 +82,30 @@ class StreamPool:
         """How many streams there is room for; doubled when one too many opens, if `grow`."""
         return self._pool.capacity
 
-    # Of one frame, and of what it gives.
-    input_shape = property(lambda self: (self._pool.stack.input_size,))
-    output_shape = property(lambda self: (self._pool.stack.output_size,))
-    input_size = property(lambda self: self._pool.stack.input_size)
-    output_size = property(lambda self: self._pool.stack.output_size)
-    dtype = property(lambda self: self._pool.stack.dtype)
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one stream's frame."""
+        return (self.input_size,)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape of one stream's answer to a frame."""
+        return (self.output_size,)
+
+    @property
+    def input_size(self) -> int:
+        """Features of one frame, I."""
+        return self._pool.stack.input_size
+
+    @property
+    def output_size(self) -> int:
+        """Features of the answer to one frame, P."""
+        return self._pool.stack.output_size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """What is computed in and returned: float32 or float64."""
+        return self._pool.stack.dtype
 
     def __len__(self) -> int:
         """How many streams are open."""
@@ -208,13 +238,13 @@ class StreamPool:
         """Let the streams `ids` begin anew, as `open` does. Waits and raises as `step`."""
         in_turn(wait, self._pool.reset, ids)
 
-    def get_state(self, ids: Ids, *, wait: bool = False) -> Any:
+    def get_state(self, ids: Ids, *, wait: bool = False) -> S:
         """Copies of the states of the streams `ids`: LSTM (h, c), else h; h (L, n, P), c (L, n, H).
 
         As a layer's hx. Waits and raises as `step`.
         """
         h, c = in_turn(wait, self._pool.get_state, ids)
-        return h if c is None else (h, c)
+        return cast("S", h if c is None else (h, c))
 
     def set_state(self, ids: Ids, state: Any, *, wait: bool = False) -> None:
         """Copy in states as `get_state` returns them, h (L, P) and c (L, H) to every one of `ids`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,10 @@ from fastrnn.sequences import batch_major, state_parts, time_major
 from fastrnn.streams.turns import in_turn
 
 Array = npt.NDArray[Any]
+S = TypeVar("S")  # a state: a pair of arrays for LSTM, an array otherwise
 
 
-class Stream:
+class Stream(Generic[S]):
     """B streams through a unidirectional layer, stepped together; made by `layer.stream(batch)`.
 
     Belongs to one thread at a time: a call that meets another in progress raises BusyError, or
@@ -24,6 +25,15 @@ class Stream:
     long call within some 50 ms; the state, and `out`, are then as before the call.
     Shapes: B rows, I input_size, H hidden_size, L num_layers, P = proj_size where there is one,
     else H. A stream made without `batch` is one row, and its arrays have no B.
+
+    Examples
+    --------
+    >>> stream = fastrnn.load("model.pt", "encoder.lstm").stream(batch=8)
+    >>> stream.step(np.zeros((8, 40))).shape
+    (8, 64)
+    >>> stream.run(np.zeros((100, 8, 40))).shape
+    (100, 8, 64)
+    >>> stream.reset(rows=[3])
     """
 
     def __init__(
@@ -96,14 +106,14 @@ class Stream:
         in_turn(wait, self._stepper.reset, rows)
 
     @property
-    def state(self) -> Any:
+    def state(self) -> S:
         """A copy of the state, as a layer's hx: LSTM (h, c), else h; h (L, B, P), c (L, B, H).
 
         Setting copies in, (L, P) and (L, H) to every row; for what does not fit it raises
         ValueError or TypeError and changes nothing.
         """
         h, c = self._stepper.get_state()
-        return h if c is None else (h, c)
+        return cast("S", h if c is None else (h, c))
 
     @state.setter
     def state(self, state: Any) -> None:

@@ -87,8 +87,8 @@ def load(args: argparse.Namespace, **options: Any) -> Model:
     """
     for name in OF_WEIGHTS:
         if getattr(args, name, None):
-            option = name.replace("_", "-")
-            raise CommandError(f"--{option} is for weights, {args.file} is a whole model", USAGE)
+            option = "PREFIX" if name == "prefix" else f"--{name.replace('_', '-')}"
+            raise CommandError(f"{option} is for weights, {args.file} is a whole model", USAGE)
     if getattr(args, "weight_dtype", None):
         options.setdefault("weight_dtype", args.weight_dtype)
     try:

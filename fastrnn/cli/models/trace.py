@@ -17,18 +17,18 @@ Array = npt.NDArray[np.floating]
 
 
 def traced(args: argparse.Namespace) -> tuple[str, dict[str, Array]]:
-    """Run the model on `args.input`: the cell of the node `args.stack`, and its gates and states.
+    """Run the model on `args.input`: the cell of the node `args.prefix`, and its gates and states.
 
     Returns
     -------
     str, dict of arrays (L, D, T, H)
         "LSTM", "GRU" or "RNN"; as a layer's `trace` of the row that is asked for.
     """
-    model = load(args)
+    model = load(argparse.Namespace(**{**vars(args), "prefix": ""}))  # it names a node here
     (name, x), batch = _input(args, model)
     states = states_of(model, x.shape[batch])
     try:
-        found = model.trace(args.stack, **{name: x}, **states)
+        found = model.trace(args.prefix, **{name: x}, **states)
     except (ValueError, TypeError) as error:
         raise CommandError(f"{args.file}: {error}") from None
     rows = found["h"].shape[3]

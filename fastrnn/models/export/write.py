@@ -74,6 +74,14 @@ def export(
         reasons.
     OSError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> import torch
+    >>> net = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Tanh())
+    >>> fastrnn.export(net, (torch.zeros(2, 50, 8),), "net.onnx", batch_axis=0, time_axis=1)
+    >>> fastrnn.load_model("net.onnx").stream(batch=3).run(np.zeros((3, 7, 8), np.float32)).shape
+    (3, 7, 16)
     """
     _check_installed()
     import torch

@@ -39,7 +39,7 @@ class Packed:
     reverse: whether the layer, which runs forward, is given its sequences back to front.
     """
 
-    layer: RecurrentLayer
+    layer: RecurrentLayer[Any]
     reverse: bool
 
     def run(self, x: Array, h: Array, c: Array, lengths: Array | None) -> Any:
@@ -177,7 +177,7 @@ class InLayer:
         for state, end in zip(states, results[1:], strict=False):
             calls.append(partial(np.copyto, end, 0 if state is None else state))
         c = results[2] if len(results) > 2 else None
-        return [*calls, partial(layer.stack.run, x, results[1], c, out)]
+        return [*calls, partial(layer._packed.run, x, results[1], c, out)]
 
 
 def _prepare(

@@ -73,7 +73,7 @@ def _unpack_package(package: str, root: Path, cache: Path) -> bool:
     """Unpacks the newest of a package into `root`; False where no suite has it."""
     packages = cache / "packages"
     packages.mkdir(parents=True, exist_ok=True)
-    for options in ([], _other_suites(cache)):
+    for options in ([], apt_options(cache, SUITES)):
         environment = {**os.environ, "LC_ALL": "C"}
         command = ["apt-get", "--quiet", *options, "download", package]
         done = subprocess.run(command, cwd=packages, env=environment, capture_output=True)
@@ -84,21 +84,27 @@ def _unpack_package(package: str, root: Path, cache: Path) -> bool:
     return False
 
 
-def _other_suites(cache: Path) -> list[str]:
-    """Options for apt-get to know SUITES, in lists beside the machine's, which stay as they are."""
-    lists, sources = cache / "apt/lists", cache / "apt/sources.list"
-    state = cache / "apt/state"
+def apt_options(cache: Path, suites: tuple[str, ...], architecture: str | None = None) -> list[str]:
+    """Options for apt-get to know other suites, in lists beside the machine's, which stay.
+
+    Of the archive that apt-get has already, for another architecture if one is named.
+    """
+    lists, sources, state = (cache / "apt" / name for name in ("lists", "sources.list", "state"))
     settings = {
-        "Etc::SourceList": sources, "Etc::SourceParts": "-", "Etc::Preferences": "-",
-        "Etc::PreferencesParts": "-", "State": state, "State::Lists": lists,
+        "Dir::Etc::SourceList": sources, "Dir::Etc::SourceParts": "-", "Dir::Etc::Preferences": "-",
+        "Dir::Etc::PreferencesParts": "-", "Dir::State": state, "Dir::State::Lists": lists,
+        "Dir::State::Status": state / "status",
     }  # fmt: skip
-    options = [f"-oDir::{name}={value}" for name, value in settings.items()]
+    if architecture:
+        settings |= {"APT::Architecture": architecture, "APT::Architectures": architecture}
+    options = [f"-o{name}={value}" for name, value in settings.items()]
     if not sources.exists():
         ask = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"]
         sites = subprocess.run(ask, capture_output=True, text=True).stdout.split()
         site = next((site for site in sites if site.rstrip("/").endswith("/debian")), None)
         (lists / "partial").mkdir(parents=True, exist_ok=True)
         state.mkdir(parents=True, exist_ok=True)
-        sources.write_text("".join(f"deb {site} {suite} main\n" for suite in SUITES if site))
+        (state / "status").touch()
+        sources.write_text("".join(f"deb {site} {suite} main\n" for suite in suites if site))
         subprocess.run(["apt-get", "--quiet", *options, "update"], capture_output=True)
     return options

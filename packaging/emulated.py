@@ -113,7 +113,7 @@ def check_wheel(qemu: str, wheel: Path, cache: Path) -> int:
     run = [qemu, "-L", str(root), str(python), "-S"]
     environment = {**os.environ, "PYTHONPATH": str(site)}
     for what in (["-c", PROGRAM], ["-m", "fastrnn", "demo"]):
-        if subprocess.run([*run, *what], env=environment).returncode:
+        if subprocess.run([*run, *what], env=environment, cwd=cache).returncode:
             return 1
     return 0
 

@@ -124,8 +124,12 @@ def load_model(
     shapes : mapping of str to sequence, optional
         What the file leaves open of its inputs' shapes: per axis its length, a name, or None for
         what the file has.
-    engine, isa, threads
+    engine : {"auto", "simd", "blas"}
         How recurrent layers and products compute, as in `load`; types are the file's.
+    isa : str or None
+        As in `load`.
+    threads : int
+        As in `load`.
 
     Raises
     ------

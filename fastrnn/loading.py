@@ -11,7 +11,7 @@ from fastrnn.errors import FormatError
 from fastrnn.formats import Readable, is_onnx, keras, opened
 from fastrnn.formats.opening import is_readable
 from fastrnn.layers import GRU, LAYERS, LSTM, RNN
-from fastrnn.layers.options import LayerOptions, Options, decide, takes_options
+from fastrnn.layers.options import LayerOptions, ModelOptions, decide, takes_options
 from fastrnn.layers.statedict import find_stack
 from fastrnn.models import Model, load_layer
 
@@ -95,6 +95,7 @@ def _of_the_file() -> Iterator[None]:
         raise FormatError(str(error)) from None
 
 
+@takes_options
 def load_model(
     path: Readable,
     *,
@@ -102,9 +103,7 @@ def load_model(
     states: Mapping[str, str] | None = None,
     time_axis: int | Mapping[str, int] | None = None,
     shapes: Mapping[str, Sequence[int | str | None]] | None = None,
-    engine: str = "auto",
-    isa: str | None = None,
-    threads: int = 1,
+    **options: Unpack[ModelOptions],
 ) -> Model:
     """Load a whole model from an ONNX file.
 
@@ -124,12 +123,9 @@ def load_model(
     shapes : mapping of str to sequence, optional
         What the file leaves open of its inputs' shapes: per axis its length, a name, or None for
         what the file has.
-    engine : {"auto", "simd", "blas"}
-        How recurrent layers and products compute, as in `load`; types are the file's.
-    isa : str or None
-        As in `load`.
-    threads : int
-        As in `load`.
+    {options}
+        Of a model: of the recurrent nodes that run in the kernels; there must be one. Everything
+        else has the types of the file.
 
     Raises
     ------
@@ -152,6 +148,7 @@ def load_model(
             f"load_model: path is {type(path).__name__}, expected a path, bytes or an open binary "
             "file"
         )
-    options: Options = {"engine": engine, "isa": isa, "threads": threads}
+    if "dtype" in options:
+        raise TypeError("load_model: unknown argument 'dtype': types are those of the file")
     decide("load_model", options)
     return Model.from_file(path, dict(fixed or {}), options, states, time_axis, shapes)

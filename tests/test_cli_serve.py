@@ -227,7 +227,7 @@ def stream_fingerprint(data):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--fix", "sr=16000"], "say them with load_model's shapes="),
+        (["--fix", "sr=16000"], "say them with --shape"),
         (["--fix", "sr=16000", "--shape", "input=1,?,3"], "in the file (None, None)"),
         (["--fix", "sr=16000", "--initial-state", "h0"], "--initial-state is for weights"),
         (["--shape", "input=?,576"], "input 'sr' is (), without an axis for the batch"),

@@ -103,3 +103,67 @@ def test_what_is_said_of_time_needs_no_trial_of_each():
     stream = fastrnn.load_model(proto.SerializeToString(), time_axis=1).stream()
     x = np.ones((3, 2), np.float32)
     assert stream.run(**{f"x{i}": x for i in range(40)})["y7"].shape == (3, 2)
+
+
+def chain(make, count, weight, **more):
+    """Nodes after one another that all have one weight."""
+    nodes, last = [], "x"
+    for i in range(count):
+        nodes += make(i, last, f"v{i}")
+        last = f"v{i}"
+    axes = more.pop("axes", ("batch", weight.shape[0]))
+    return onnx_models.model(
+        nodes, [value("x", *axes)], [value(last, *(None,) * len(axes))], {"w": weight, **more}
+    )
+
+
+def test_nodes_that_share_their_weights_share_what_is_packed():
+    """A small file could name one weight ten thousand times."""
+    square = np.ones((1, 4 * 16, 16), np.float32)
+
+    def lstm(i, before, after):
+        return [
+            helper.make_node("LSTM", [before, "w", "r"], [f"{after}y"], hidden_size=16),
+            helper.make_node("Squeeze", [f"{after}y", "one"], [after]),
+        ]
+
+    proto = chain(lstm, 300, square, r=square.copy(), one=np.array([1]), axes=("time", "batch", 16))
+    model = fastrnn.load_model(proto.SerializeToString())
+    assert len({id(layer) for layer in model.layers.values()}) == 1
+    assert model(np.zeros((2, 3, 16), np.float32)).shape == (2, 3, 16)
+
+
+def test_what_is_packed_is_bounded_by_the_file():
+    weight = np.ones((512, 512), np.float32)
+
+    def product(i, before, after):
+        return [helper.make_node("Gemm", [before, "w"], [after], alpha=1 + i / 1000)]
+
+    content = chain(product, 200, weight).SerializeToString()  # 200 MiB of a file of 1
+    with pytest.raises(fastrnn.FormatError, match=r"packed .* more memory than the file's size"):
+        fastrnn.load_model(content)
+    assert fastrnn.load_model(chain(product, 20, weight).SerializeToString())
+
+
+def test_shared_weights_are_scaled_only_as_far_as_the_file_allows():
+    weight = np.full((128, 128, 3), 1e-3, np.float32)
+    names = dict(zip("abmv", np.ones((4, 128), np.float32), strict=True))
+
+    def scaled(i, before, after):
+        return [
+            helper.make_node("Conv", [before, "w"], [f"{after}c"], pads=[1, 1]),
+            helper.make_node("BatchNormalization", [f"{after}c", *"abmv"], [after]),
+        ]
+
+    proto = chain(scaled, 300, weight, **names, axes=("batch", 128, "time"))
+    model = fastrnn.load_model(proto.SerializeToString())
+    x = np.zeros((1, 128, 4), np.float32)
+    assert np.isfinite(model(x)).all()
+
+
+def test_large_windows_take_no_time():
+    node = helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[3000, 3000], pads=[1500] * 4)
+    proto = onnx_models.model([node], [value("x", "batch", 1, 64, 64)], [value("y", *(None,) * 4)])
+    model = fastrnn.load_model(proto.SerializeToString())
+    with pytest.raises(ValueError, match=r"MaxPool.*would take"):
+        model(np.zeros((1, 1, 64, 64), np.float32))

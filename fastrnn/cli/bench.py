@@ -21,6 +21,7 @@ from fastrnn.cli.output import (
     say_table,
 )
 from fastrnn.cli.prefix import add_prefix
+from fastrnn.cli.unsaid import add_weight_dtype
 from fastrnn.formats.replacing import replacing
 from fastrnn.layers.engines import available_isas, choose_isa
 
@@ -95,6 +96,7 @@ def add_parser(subparsers: Any) -> None:
         "--html", metavar="OUT.html", type=with_suffix(".html", ".htm"), help="a page with plots"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_weight_dtype(parser)
     add_shape(add_options(parser))
     parser.set_defaults(run=run)
 
@@ -126,6 +128,7 @@ def run(args: argparse.Namespace) -> int:
         batches=args.batch,
         steps=args.steps,
         threads=args.threads,
+        weight_dtype=args.weight_dtype,
         peers=peers,
         quick=args.quick,
     )

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fastrnn.cli.output import USAGE, CommandError
 from fastrnn.layers import LAYERS
+from fastrnn.layers.compact import LARGEST
 from fastrnn.layers.engines import available_isas, choose_isa
 from fastrnn.layers.recurrent import RecurrentLayer
 from fastrnn.loading import load
@@ -115,6 +116,7 @@ def make_plan(
     batches: Sequence[int] | None,
     steps: Sequence[int] | None,
     threads: Sequence[int] | None,
+    weight_dtype: str | None,
     peers: Sequence[str],
     quick: bool,
 ) -> Plan:
@@ -123,7 +125,7 @@ def make_plan(
     steps = steps or STEPS
     if stack.case.bidirectional and steps == STEPS:
         steps = STEPS[1:]  # it cannot be streamed
-    ways = _ways(threads)
+    ways = _ways(threads, weight_dtype)
     work = []
     for count in steps:
         for batch in batches if count == 1 else batches[:SEQUENCE_BATCHES]:
@@ -135,14 +137,17 @@ def make_plan(
     return Plan(stack, work, peers, quick)
 
 
-def _ways(threads: Sequence[int] | None) -> list[dict[str, Any]]:
-    """Options of layers: the default, the other ISAs, BLAS, and more threads."""
+def _ways(threads: Sequence[int] | None, weight_dtype: str | None) -> list[dict[str, Any]]:
+    """Options of layers: the default, the other ISAs, BLAS, integers, and more threads."""
     from fastrnn.machine import info
 
     default = choose_isa(None)
     ways: list[dict[str, Any]] = [{}]
     ways += [{"isa": isa} for isa in reversed(available_isas()) if isa != default]
     ways += [{"engine": "blas"}]
+    if weight_dtype in LARGEST:
+        ways += [{"weight_dtype": weight_dtype, **({} if isa == default else {"isa": isa})}
+                 for isa in reversed(available_isas())]  # fmt: skip
     if threads is None:
         threads = (2,) if info()["cores"] > 1 else ()
     return ways + [{"threads": count} for count in threads if count > 1]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastrnn.cli.extras import without_extra
-from fastrnn.cli.models.options import add_frame_shape, add_options, is_model
+from fastrnn.cli.models.options import add_frame_shape, add_options, as_typed, is_model
 from fastrnn.cli.models.options import load as load_whole
 from fastrnn.cli.output import OK, USAGE, CommandError, note, plural, say
 from fastrnn.cli.prefix import add_prefix
@@ -213,7 +213,7 @@ def _about(layer: Any) -> dict[str, str | int]:
         pool = layer.pool(1)
         shapes = [",".join(map(str, shape)) for shape in (pool.input_shape, pool.output_shape)]
     except ValueError as error:
-        raise CommandError(str(error), USAGE) from None
+        raise CommandError(as_typed(error), USAGE) from None
     return {"cell": "Model", "input_shape": shapes[0], "output_shape": shapes[1]}
 
 

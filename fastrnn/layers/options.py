@@ -1,6 +1,6 @@
 """How a layer computes: the options that every layer, cell and loader takes, each written once.
 
-A new one is a key of `Options`, its default, its lines in DESCRIPTION, and what `decide` makes of
+A new one is a key of `Options`, its default, its lines in DESCRIPTIONS, and what `decide` makes of
 it in `Computation`.
 """
 
@@ -26,14 +26,19 @@ MOST_THREADS = 1024
 WEIGHT_DTYPES = ("float32", *sorted(LARGEST, key=LARGEST.__getitem__, reverse=True))
 
 
-class Options(TypedDict, total=False):
-    """What a constructor takes by keyword, beside torch's own arguments."""
+class ModelOptions(TypedDict, total=False):
+    """What whole models take by keyword: how recurrent layers and products compute."""
 
-    dtype: npt.DTypeLike | None
     engine: str
     isa: str | None
     threads: int
     weight_dtype: str | None
+
+
+class Options(ModelOptions, total=False):
+    """What a layer's constructor takes by keyword, beside torch's own arguments."""
+
+    dtype: npt.DTypeLike | None
 
 
 class LayerOptions(Options, total=False):
@@ -52,20 +57,26 @@ DEFAULTS: dict[str, Any] = {
     "weight_dtype": None,
 }
 
-DESCRIPTION = """\
+DESCRIPTIONS = {
+    "dtype": """\
 dtype : float32, float64 or None
     What is computed in and returned. None: float32; where there are weights, float64 if every
-    tensor is.
+    tensor is.""",
+    "engine": """\
 engine : {"auto", "simd", "blas"}
-    "auto" is "simd" for float32 and "blas" for float64.
+    "auto" is "simd" for float32 and "blas" for float64.""",
+    "isa": """\
 isa : str or None
-    The SIMD engine's instruction set, such as "avx2". None: FASTRNN_ISA, or the fastest here.
+    The SIMD engine's instruction set, such as "avx2". None: FASTRNN_ISA, or the fastest here.""",
+    "threads": """\
 threads : int
-    At most so many for one call; the SIMD engine's only. Small cells stay on one.
+    At most so many for one call; the SIMD engine's only. Small cells stay on one.""",
+    "weight_dtype": """\
 weight_dtype : "float32", "int16", "int8" or None
     What weights are stored as, the SIMD engine's only: int8 takes a quarter of the memory and its
     traffic, int16 half. Sums are exact, so that a stream depends on no other. None: as in the file,
-    or else the dtype computed in."""
+    or else the dtype computed in.""",
+}
 
 CELL_DEFAULTS: dict[str, Any] = {"batch_first": False, "reset_after": True, "nonlinearity": "tanh"}
 
@@ -180,8 +191,12 @@ def takes_options(documented: Documented) -> Documented:
     is_class = isinstance(documented, type)
     function: Any = inspect.getattr_static(documented, "__init__") if is_class else documented
     signature = inspect.signature(function)
-    defaults, text = DEFAULTS, DESCRIPTION
-    if "LayerOptions" in str(signature.parameters["options"].annotation):
+    annotation = str(signature.parameters["options"].annotation)
+    defaults = dict(DEFAULTS)
+    if "ModelOptions" in annotation:
+        del defaults["dtype"]
+    text = "\n".join(DESCRIPTIONS[name] for name in defaults)
+    if "LayerOptions" in annotation:
         defaults, text = {**CELL_DEFAULTS, **defaults}, f"{CELL_DESCRIPTION}\n{text}"
     own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
     spelled = [

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fastrnn.formats.source import Budget
 from fastrnn.models.graph import Graph, Node, reads
 from fastrnn.models.ops.linear import Linear
 from fastrnn.models.ops.normalise import factor_and_shift
@@ -45,7 +46,7 @@ def fuse(graph: Graph) -> Graph:
             if node.op.name == "Add":
                 fused = _with_bias(node, kept, uses, constants)
             elif node.op.name == "BatchNormalization":
-                fused = _scaled(node, kept, uses, constants)
+                fused = _scaled(node, kept, uses, constants, graph.budget)
         if fused is not None:
             inner, node = fused
             del kept[inner]
@@ -84,7 +85,11 @@ def _with_bias(
 
 
 def _scaled(
-    node: Node, kept: dict[str, Node], uses: Counter[str], constants: dict[str, Array]
+    node: Node,
+    kept: dict[str, Node],
+    uses: Counter[str],
+    constants: dict[str, Array],
+    budget: Budget,
 ) -> tuple[str, Node] | None:
     """A Conv with constant weights and the BatchNormalization of its channels."""
     conv = _before(node.inputs[0], "Conv", kept, uses)
@@ -103,6 +108,9 @@ def _scaled(
     names = tuple(f"{node.outputs[0]}/{part}" for part in ("weight", "bias"))
     if any(name in constants or name in kept for name in names):
         return None
+    if weight.nbytes > budget.left:  # weights that many nodes share, and each would scale
+        return None
+    budget.take(weight.nbytes)
     scaled = weight * factor.reshape(-1, *(1,) * (weight.ndim - 1)), bias * factor + shift
     for name, array in zip(names, scaled, strict=True):
         constants[name] = array.astype(np.float32)

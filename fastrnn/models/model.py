@@ -15,6 +15,7 @@ import numpy.typing as npt
 from fastrnn.errors import FormatError
 from fastrnn.formats import Readable, onnx
 from fastrnn.formats.opening import title
+from fastrnn.layers.compact import LARGEST
 from fastrnn.models.along_time.pool import TimePool
 from fastrnn.models.along_time.stream import TimeStream
 from fastrnn.models.along_time.unrolled import Unrolled
@@ -67,12 +68,19 @@ class Model:
     ) -> None:
         self._name = name
         self._source = graph
-        self._binder = Binder(options)
+        self._binder = Binder(options, graph.budget.allowed)
         self._fixed = fixed_arrays(graph, fixed)
         self._graph = fuse(fold(graph, self._fixed, options=options))
         self._graph = with_shapes(self._graph, shapes or {})
         self._signature = Signature(self._graph)
         self._plan = Plan.of(self._graph, self._binder)
+        self._binder.settle()
+        stored = str(options.get("weight_dtype") or "float32")
+        if stored in LARGEST and not self.layers:
+            raise ValueError(
+                f"load_model: weight_dtype={stored!r}, but no recurrent node runs in the kernels"
+            )
+        self._stored = stored
         self._by_shape = _depends_on_shapes(self._graph)
         self._runs: OrderedDict[Any, Callable[[list[Array]], list[Array]]] = OrderedDict()
         self._lock = Lock()
@@ -174,7 +182,8 @@ class Model:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256, in hexadecimal, of what the model computes: nodes, tensors, what is fixed.
+        """SHA-256, in hexadecimal, of what the model computes: nodes, tensors, what is fixed, and
+        integer types of weights.
 
         Equal whatever engine, ISA or threads it has; saved states carry it.
         """
@@ -182,6 +191,7 @@ class Model:
 
     def _digest(self) -> bytes:
         more = f"{sorted(self._states.items())} {self._time_axis}"
+        more += f" {self._stored}" if self._stored in LARGEST else ""
         return graph_fingerprint(self._source, self._fixed, more)
 
     @cached_property

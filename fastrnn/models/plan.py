@@ -14,8 +14,8 @@ from fastrnn.models.ops.room import resize, room
 from fastrnn.models.ops.table import Array
 from fastrnn.models.step import FAULTS, Binder, guard
 
-ROOM_BYTES = 1 << 30
-ROOM_FACTOR = 256
+ROOM_BYTES = 256 << 20
+ROOM_FACTOR = 64
 _NONE, _BIN = 0, 1  # the places of inputs that are left out, and of outputs that nobody wants
 
 

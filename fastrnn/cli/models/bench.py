@@ -19,6 +19,7 @@ from fastrnn.cli.output import (
     say_table,
 )
 from fastrnn.formats import onnx
+from fastrnn.layers.compact import LARGEST
 from fastrnn.machine import info
 from fastrnn.measure.sessions import NAME, open_session
 from fastrnn.measure.whole_models import Row, measure_calls, measure_frames, measure_steps
@@ -44,7 +45,8 @@ def run(args: argparse.Namespace, seconds: float) -> int:
         if getattr(args, name):
             option = name.replace("_", "-")
             raise CommandError(f"--{option} is for a stack, {args.file} is a whole model", USAGE)
-    model = load(args)
+    model = load(args, weight_dtype=None)
+    compact = load(args) if args.weight_dtype in LARGEST else None
     session, missing = open_session(args.file, dict(args.fix))
     if missing:
         note(f"fastrnn: {missing}")
@@ -66,11 +68,11 @@ def run(args: argparse.Namespace, seconds: float) -> int:
             inputs = random_inputs(model, batch, frames, shapes, like)
             try:
                 if mode == "whole":
-                    rows = measure_calls(model, session, inputs, seconds)
+                    rows = measure_calls(model, session, inputs, seconds, compact)
                 elif model.states:
-                    rows = measure_steps(model, session, inputs, batch, seconds)
+                    rows = measure_steps(model, session, inputs, batch, seconds, compact)
                 else:
-                    rows = measure_frames(model, inputs, batch, seconds)
+                    rows = measure_frames(model, inputs, batch, seconds, compact)
             except AssertionError as error:
                 note(f"fastrnn: {mode}, batch {batch}: not the same outputs: {error}")
                 code = NO

@@ -19,7 +19,6 @@ OF_WEIGHTS = (
     "reset_before",
     "lengths",
     "batch_first",
-    "weight_dtype",
 )  # no model has them
 
 
@@ -90,6 +89,8 @@ def load(args: argparse.Namespace, **options: Any) -> Model:
         if getattr(args, name, None):
             option = "PREFIX" if name == "prefix" else f"--{name.replace('_', '-')}"
             raise CommandError(f"{option} is for weights, {args.file} is a whole model", USAGE)
+    if getattr(args, "weight_dtype", None):
+        options.setdefault("weight_dtype", args.weight_dtype)
     try:
         return load_model(
             args.file, fixed=dict(args.fix), states=dict(args.state) or None, **options
@@ -97,7 +98,15 @@ def load(args: argparse.Namespace, **options: Any) -> Model:
     except FormatError:
         raise
     except (ValueError, TypeError) as error:
-        raise CommandError(str(error), USAGE) from None
+        raise CommandError(as_typed(error), USAGE) from None
+
+
+def as_typed(error: Exception) -> str:
+    """A message in which load_model's arguments are the command's options."""
+    text = str(error)
+    for argument, option in (("shapes=", "--shape"), ("fixed=", "--fix"), ("states=", "--state")):
+        text = text.replace(f"load_model's {argument}", option)
+    return text
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import warnings
 from typing import Any
 
@@ -97,6 +98,8 @@ class Int8(Layer):
             warnings.filterwarnings("ignore", message=".*torch.ao.quantization is deprecated")
             kind = getattr(self.torch.nn, case.cell)
             wrapped = self.torch.nn.Sequential(self.module)  # what is converted is a child
+            if "ONEDNN_MAX_CPU_ISA" in os.environ:  # the default engine takes the best of the CPU
+                self.torch.backends.quantized.engine = "onednn"
             quantized = self.torch.ao.quantization.quantize_dynamic(
                 wrapped, {kind}, dtype=self.torch.qint8
             )

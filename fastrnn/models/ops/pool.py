@@ -14,6 +14,8 @@ from fastrnn.models.ops.room import claim
 from fastrnn.models.ops.table import Array, op, runs_over
 from fastrnn.models.ops.windows import Windows, lay
 
+_FEW_PLACES = 64  # of a window; of more, a file could ask for any number of calls
+
 
 @op("MaxPool", 8)
 def max_pool(
@@ -31,8 +33,8 @@ def max_pool(
     """The greatest of each window of x (B, C, ...), and where in x it stands."""
     windows = lay(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
     view = windows.over(windows.padded(x, _least(x)))
-    places = _places(view, windows)
-    if outputs < 2:
+    if outputs < 2 and math.prod(kernel_shape) <= _FEW_PLACES:
+        places = _places(view, windows)
         claim(places[0].shape, x.dtype)
         y = places[0].copy(order="K")
         for place in places[1:]:
@@ -40,15 +42,17 @@ def max_pool(
         return y
     claim(view.shape, x.dtype)
     flat = np.ascontiguousarray(view).reshape(*x.shape[:2], *windows.steps, -1)
+    if outputs < 2:
+        return flat.max(axis=-1)
     claim(view.shape, np.int64)
     order: Any = "F" if storage_order else "C"
-    places = np.arange(math.prod(x.shape[2:]), dtype=np.int64).reshape(x.shape[2:], order=order)
-    inner = windows.over(windows.padded(places[None, None], -1))
+    numbers = np.arange(math.prod(x.shape[2:]), dtype=np.int64).reshape(x.shape[2:], order=order)
+    inner = windows.over(windows.padded(numbers[None, None], -1))
     where = np.ascontiguousarray(inner).reshape(1, 1, *windows.steps, -1)
     chosen = flat.argmax(axis=-1)[..., None]
     found = np.take_along_axis(np.broadcast_to(where, flat.shape), chosen, -1)[..., 0]
     offsets = np.arange(x.shape[0] * x.shape[1]).reshape(*x.shape[:2], *(1,) * (x.ndim - 2))
-    return flat.max(axis=-1), found + offsets * places.size
+    return flat.max(axis=-1), found + offsets * numbers.size
 
 
 @runs_over(max_pool)
@@ -66,7 +70,7 @@ def max_pool_over(
 ) -> list[Callable[[], Any]] | None:
     """One place of the windows after another, as the function does it."""
     x = given[0]
-    if len(results) > 1:
+    if len(results) > 1 or math.prod(kernel_shape) > _FEW_PLACES:
         return None
     windows = lay(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
     calls, padded = windows.padding(x, _least(x))

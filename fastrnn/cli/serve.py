@@ -40,7 +40,8 @@ float32 (k, input_size), is answered by one of (k, output_size). In text, at any
   {"op": "load", "state": BASE64}   go on from a saved state, of this server or another;
                                     answered by {"op": "load"}
   {"op": "reset"}                   begin anew; answered by {"op": "reset"}
-GET /health answers "ok"; GET /metrics is for Prometheus.
+GET /health answers "ok"; GET /metrics is for Prometheus; with --page, GET / is a page that feeds a
+stream and draws what comes back, to which the server's own address may connect.
 
 SIGTERM, SIGINT or SIGHUP drains: what was received is answered, each client is sent {"op": "drain",
 "state": BASE64}, the state after its last answer, and the connection is closed with 1001.
@@ -83,6 +84,11 @@ def add_parser(subparsers: Any) -> None:
         "--metrics-host", metavar="NAME", action="append", default=[],
         help="answer /metrics under this name too, beside addresses and localhost; may be repeated",
     )  # fmt: skip
+    where.add_argument(
+        "--page",
+        action="store_true",
+        help="answer / with a page to try the model with: a file, the microphone, noise or a sine",
+    )
     add_unsaid(parser)
     add_weight_dtype(parser)
     add_frame_shape(add_options(parser))
@@ -212,6 +218,7 @@ def _about(layer: Any) -> dict[str, str | int]:
 
 
 async def _serve(layer: Any, limits: Limits, initial_state: Any, args: argparse.Namespace) -> int:
+    from fastrnn.serve.page import Page
     from fastrnn.serve.server import Server
 
     stop = asyncio.Event()
@@ -226,13 +233,17 @@ async def _serve(layer: Any, limits: Limits, initial_state: Any, args: argparse.
             args.metrics_host,
             _about(layer),
             initial_state=initial_state,
+            page=Page(args.origin) if args.page else None,
         )
     except ValueError as error:  # a bidirectional layer, or options that do not fit it
         raise CommandError(str(error), USAGE) from None
     try:
         host, port = await server.start(args.host, args.port)
         say(f"{layer}".partition("\n")[0])
-        say(f"serving ws://{f'[{host}]' if ':' in host else host}:{port}/stream, until SIGTERM")
+        where = f"{f'[{host}]' if ':' in host else host}:{port}"
+        say(f"serving ws://{where}/stream, until SIGTERM")
+        if args.page:
+            say(f"a page to try it: http://{where}/")
         if sys.stdout is not None:  # closed before Python started
             sys.stdout.flush()
         sys.setswitchinterval(SWITCH_SECONDS)

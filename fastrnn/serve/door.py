@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
-from fastrnn.serve import protocol
+from fastrnn.serve import page, protocol
 from fastrnn.serve.hosts import is_own_name
 from fastrnn.serve.metrics import Metrics
+from fastrnn.serve.page import Page
 from fastrnn.serve.reports import Reports
 
 WRONG_HOST = "ask for /metrics by address, or by a name that --metrics-host gives\n"
@@ -26,14 +27,22 @@ class Door:
     max_streams : int
     hosts : sequence of str
         Names under which /metrics may be asked for, beside addresses and localhost.
+    its_page : Page, optional
+        What is answered to "/".
     """
 
     def __init__(
-        self, metrics: Metrics, reports: Reports, max_streams: int, hosts: Sequence[str]
+        self,
+        metrics: Metrics,
+        reports: Reports,
+        max_streams: int,
+        hosts: Sequence[str],
+        its_page: Page | None = None,
     ) -> None:
         self._metrics = metrics
         self._reports = reports
         self._max_streams = max_streams
+        self._page = its_page
         self._hosts = frozenset(host.lower().removesuffix(".") for host in hosts)
 
     def answer(self, connection: ServerConnection, request: Request) -> Response | None:
@@ -49,6 +58,11 @@ class Door:
             del response.headers["Content-Type"]
             response.headers["Content-Type"] = self._metrics.content_type
             return response
+        if self._page is not None:
+            if path == page.PATH:
+                return self._page.answer(connection, request)
+            if path == protocol.PATH:
+                self._page.admit(connection, request)
         if path != protocol.PATH:
             found = f"{protocol.PATH} (WebSocket), /health, /metrics\n"
             return connection.respond(http.HTTPStatus.NOT_FOUND, found)

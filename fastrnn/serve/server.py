@@ -30,6 +30,7 @@ from fastrnn.serve.crowd import Crowd
 from fastrnn.serve.door import Door
 from fastrnn.serve.hosts import check_origin
 from fastrnn.serve.metrics import Counts, Metrics
+from fastrnn.serve.page import Page
 from fastrnn.serve.protocol import RefusedError
 from fastrnn.serve.reports import Reports
 from fastrnn.serve.served import Served
@@ -75,6 +76,8 @@ class Server:
         What the hello says of the layer beside its sizes.
     initial_state : optional
         Where streams begin and what a reset goes back to, as `layer.pool` takes it.
+    page : Page, optional
+        A page to try the model with, answered to "/".
 
     Raises
     ------
@@ -92,6 +95,7 @@ class Server:
         about: Mapping[str, str | int] | None = None,
         *,
         initial_state: Any = None,
+        page: Page | None = None,
     ) -> None:
         for origin in origins:
             check_origin(origin)
@@ -132,7 +136,7 @@ class Server:
         self._logger = logging.getLogger("fastrnn.serve")
         self._reports = Reports(self._logger, time.monotonic)
         metrics = Metrics(self.batcher, self.counts)
-        self._door = Door(metrics, self._reports, limits.max_streams, hosts)
+        self._door = Door(metrics, self._reports, limits.max_streams, hosts, page)
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Listen on `host` and `port` (0: any that is free), and return the address bound to.

@@ -307,6 +307,13 @@ class Model:
         single = unrolled.axes.single
         return f"along time: {time}; frames late: {late}{SINGLE if single else ''}"
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Refuse copies and pickles: threads may share a model, processes load its file."""
+        raise TypeError(
+            f"{self._name}: a model cannot be copied or pickled: it does not change, and threads may "
+            "share it; in another process call load_model"
+        )
+
     def __repr__(self) -> str:
         lines = [f"Model({os.path.basename(self._name)})"]
         for what, values in (("inputs", self.inputs), ("outputs", self.outputs)):

@@ -18,7 +18,7 @@ from fastrnn.measure.record import Record, read_record
 from fastrnn.plots.tables import TABLE_GROUPS, limits_table, pool_table, wide_table
 
 ROOT = Path(__file__).resolve().parent.parent
-COLUMNS = "96"  # of what --help writes
+COLUMNS = "90"  # of what --help writes
 PICTURES = {
     "performance.png": "Time per step against hidden size",
     "peers.png": "Other runtimes' time over fastrnn's",

@@ -35,7 +35,9 @@ float32 (k, input_size), is answered by one of (k, output_size). In text, at any
   {"op": "load", "state": BASE64}   go on from a saved state, of this server or another;
                                     answered by {"op": "load"}
   {"op": "reset"}                   begin anew; answered by {"op": "reset"}
-GET /health answers "ok"; GET /metrics is for Prometheus: of all workers together.
+GET /health answers "ok"; GET /metrics is for Prometheus: of all workers together; with --page,
+GET / is a page that feeds a stream and draws what comes back, to which the server's own address may
+connect.
 
 SIGTERM or SIGINT drains: what was received is answered, each client is sent {"op": "drain",
 "state": BASE64}, the state after its last answer, and the connection is closed with 1001. SIGHUP
@@ -208,6 +210,7 @@ def _about(layer: Any) -> dict[str, str | int]:
 def _serve(
     layer: Any, limits: Limits, initial_state: Any, where: Where, args: argparse.Namespace
 ) -> int:
+    from fastrnn.serve.page import Page
     from fastrnn.serve.server import Server
 
     try:
@@ -220,6 +223,7 @@ def _serve(
             initial_state=initial_state,
             tokens=where.tokens,
             board=where.board,
+            page=Page(args.origin, token=where.tokens is not None) if args.page else None,
         )
     except ValueError as error:  # a bidirectional layer, or options that do not fit it
         raise CommandError(str(error), USAGE) from None

@@ -33,6 +33,8 @@ def serve(server: Server, where: Where, about: str) -> int:
     def started(host: str, port: int) -> None:
         say(about)
         say(f"serving {where.url(host, port)}, until SIGTERM")
+        if where.page and where.unix is None:
+            say(f"a page to try it: {where.page_url(host, port)}")
         if sys.stdout is not None:  # closed before Python started
             sys.stdout.flush()
 

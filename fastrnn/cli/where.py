@@ -58,6 +58,10 @@ def add_where(parser: argparse.ArgumentParser) -> None:
         help="answer /metrics, and /health too, there instead, without TLS and tokens",
     )  # fmt: skip
     where.add_argument(
+        "--page", action="store_true",
+        help="answer / with a page to try the model with: a file, the microphone, noise or a sine",
+    )  # fmt: skip
+    where.add_argument(
         "--log", choices=FORMS, default="text",
         help="what is written to stderr: lines, or an object in each, with closed connections too "
         "(%(default)s)",
@@ -73,6 +77,7 @@ class Where:
     unix: str | None
     workers: int
     drain_seconds: float
+    page: bool = False
     told_at: tuple[str, int] | None = None
     certificate: Certificate | None = None
     tokens: Tokens | None = None
@@ -120,7 +125,12 @@ class Where:
         scheme = "ws" if self.certificate is None else "wss"
         if self.unix is not None:
             return f"{scheme}://localhost/stream at {self.unix}"
-        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/stream"
+        return f"{scheme}://{_host(host)}:{port}/stream"
+
+    def page_url(self, host: str, port: int) -> str:
+        """Return where the page is."""
+        scheme = "http" if self.certificate is None else "https"
+        return f"{scheme}://{_host(host)}:{port}/"
 
 
 def check_where(args: argparse.Namespace) -> Where:
@@ -143,7 +153,7 @@ def check_where(args: argparse.Namespace) -> Where:
     if args.tls_key is not None and args.tls_cert is None:
         raise CommandError("--tls-key is for a --tls-cert", USAGE)
     set_up_logs(args.log)
-    where = Where(args.host, args.port, args.unix, args.workers, args.drain_seconds)
+    where = Where(args.host, args.port, args.unix, args.workers, args.drain_seconds, args.page)
     if args.metrics_address is not None:
         where.told_at = _address(args.metrics_address)
     try:
@@ -169,3 +179,7 @@ def _address(text: str) -> tuple[Any, int]:
     if found is None or int(found[2]) > 65535:
         raise CommandError(f"--metrics-address {text}: expected HOST:PORT, or PORT", USAGE)
     return (found[1] or "127.0.0.1").strip("[]"), int(found[2])
+
+
+def _host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
-from fastrnn.serve import protocol
+from fastrnn.serve import page, protocol
 from fastrnn.serve.hosts import is_own_name
 from fastrnn.serve.metrics import Metrics
+from fastrnn.serve.page import Page
 from fastrnn.serve.reports import Reports
 from fastrnn.serve.tokens import Tokens
 
@@ -30,6 +31,8 @@ class Door:
         Names under which /metrics may be asked for, beside addresses and localhost.
     tokens : Tokens, optional
         Who may ask for more than /health; None: anybody.
+    its_page : Page, optional
+        What is answered to "/".
     """
 
     def __init__(
@@ -39,10 +42,12 @@ class Door:
         max_streams: int,
         hosts: Sequence[str],
         tokens: Tokens | None = None,
+        its_page: Page | None = None,
     ) -> None:
         self._metrics = metrics
         self._reports = reports
         self._max_streams = max_streams
+        self._page = its_page
         self._hosts = frozenset(host.lower().removesuffix(".") for host in hosts)
         self._tokens = tokens
         self.tells = True  # /metrics beside streams
@@ -52,6 +57,11 @@ class Door:
         path = request.path.partition("?")[0]
         if path == "/health":
             return connection.respond(http.HTTPStatus.OK, "ok\n")
+        if self._page is not None:
+            if path == page.PATH:
+                return self._page.answer(connection, request)
+            if path == protocol.PATH:
+                self._page.admit(connection, request)
         if path not in (protocol.PATH, "/metrics") or (path == "/metrics" and not self.tells):
             also = ", /metrics" if self.tells else ""
             found = f"{protocol.PATH} (WebSocket), /health{also}\n"

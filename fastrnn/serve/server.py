@@ -34,6 +34,7 @@ from fastrnn.serve.limits import Limits
 from fastrnn.serve.listen import Place
 from fastrnn.serve.listener import CLOSE_SECONDS, listen
 from fastrnn.serve.metrics import Metrics
+from fastrnn.serve.page import Page
 from fastrnn.serve.protocol import RefusedError
 from fastrnn.serve.reports import Reports
 from fastrnn.serve.served import Served
@@ -69,6 +70,8 @@ class Server:
         Who may connect, and ask for /metrics where streams are served; None: anybody.
     board : Board, optional
         Where servers in other processes tell their figures, of which /metrics is the sum.
+    page : Page, optional
+        A page to try the model with, answered to "/".
 
     Raises
     ------
@@ -88,6 +91,7 @@ class Server:
         initial_state: Any = None,
         tokens: Tokens | None = None,
         board: Board | None = None,
+        page: Page | None = None,
     ) -> None:
         for origin in origins:
             check_origin(origin)
@@ -128,7 +132,7 @@ class Server:
         self._logger = logging.getLogger("fastrnn.serve")
         self._reports = Reports(self._logger, time.monotonic)
         self._metrics = Metrics(self.batcher, self.counts, board)
-        self._door = Door(self._metrics, self._reports, limits.max_streams, hosts, tokens)
+        self._door = Door(self._metrics, self._reports, limits.max_streams, hosts, tokens, page)
 
     async def start(
         self,

@@ -50,8 +50,8 @@ class BuildExt(build_ext):
         if missing:
             sys.exit(
                 f"fastrnn is compiled, which needs {missing}: on Debian "
-                "`apt install gcc python3-dev`, on Fedora `dnf install gcc python3-devel`, on Alpine "
-                "`apk add gcc musl-dev python3-dev`, on macOS `xcode-select --install`."
+                "`apt install gcc python3-dev`, on Fedora `dnf install gcc python3-devel`, on "
+                "Alpine `apk add gcc musl-dev python3-dev`, on macOS `xcode-select --install`."
             )
         super().build_extensions()
 

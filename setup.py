@@ -13,7 +13,7 @@ from setuptools import Extension, setup
 # No contraction: the same line must give the same bits in every copy of it; FMAs are written out.
 FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-g0"]
 FLAGS += ["-Werror=implicit-function-declaration"]  # or a misspelt name shows at import only
-ISAS = ["generic", "avx2", "avx512", "avx512vnni"]
+ISAS = ["generic", "avx2", "avx512", "avx512vnni", "neon"]
 LINK = ["-Wl,-s"] if sys.platform == "linux" else []  # symbols that nobody asks for: a tenth of it
 HEADERS = sorted(glob("kernels/*.h"))
 

@@ -17,6 +17,8 @@
  * `sum` is added to next is another. */
 #if defined(__x86_64__)
 #define KEEP_ORDER(sum) __asm__("" : "+v"(sum))
+#elif defined(__aarch64__)
+#define KEEP_ORDER(sum) __asm__("" : "+w"(sum))
 #else
 #define KEEP_ORDER(sum) ((void)0)
 #endif

@@ -69,7 +69,11 @@ INLINE void vi_store_halves(char *p, vec_int a)
 
 INLINE vec_int vi_high_bytes(vec_int a) { return _mm256_srai_epi16(a, 8); }
 
-INLINE vec_int vi_madd(vec_int sum, vec_int a, vec_int b)
+typedef vec_int vec_sum;
+INLINE vec_sum vs_start(vec_int zero) { return zero; }
+INLINE vec_int vs_total(vec_sum sum) { return sum; }
+
+INLINE vec_sum vi_madd(vec_sum sum, vec_int a, vec_int b)
 {
     sum = _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
     KEEP_ORDER(sum);

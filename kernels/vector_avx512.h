@@ -69,8 +69,12 @@ INLINE vec_int vi_spread(const char *p)
 INLINE void vi_store_halves(char *p, vec_int a) { _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(a)); }
 INLINE vec_int vi_high_bytes(vec_int a) { return _mm512_srai_epi16(a, 8); }
 
+typedef vec_int vec_sum;
+INLINE vec_sum vs_start(vec_int zero) { return zero; }
+INLINE vec_int vs_total(vec_sum sum) { return sum; }
+
 #ifdef AVX512_VNNI
-INLINE vec_int vi_madd(vec_int sum, vec_int a, vec_int b) { return _mm512_dpwssd_epi32(sum, a, b); }
+INLINE vec_sum vi_madd(vec_sum sum, vec_int a, vec_int b) { return _mm512_dpwssd_epi32(sum, a, b); }
 
 /* sum + the products of each lane's 4 bytes, those of a unsigned */
 INLINE vec_int vi_madd_bytes(vec_int sum, vec_int a, vec_int b) { return _mm512_dpbusd_epi32(sum, a, b); }
@@ -87,7 +91,7 @@ INLINE void vi_store_bytes(char *p, vec_int a)
     _mm_storeu_si128((__m128i *)(p + 16), _mm_unpackhi_epi32(low, high));
 }
 #else
-INLINE vec_int vi_madd(vec_int sum, vec_int a, vec_int b)
+INLINE vec_sum vi_madd(vec_sum sum, vec_int a, vec_int b)
 {
     sum = _mm512_add_epi32(sum, _mm512_madd_epi16(a, b));
     KEEP_ORDER(sum);

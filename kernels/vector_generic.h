@@ -93,8 +93,13 @@ INLINE vec_int vi_high_bytes(vec_int a)
     return ((vec_int)((vec_bits)a << 16) >> 24 & 0xffff) | (vec_int)((vec_bits)(a >> 24) << 16);
 }
 
+/* Sums of such products: a number for each lane, in parts as the instruction set adds them. From zero on; added up. */
+typedef vec_int vec_sum;
+INLINE vec_sum vs_start(vec_int zero) { return zero; }
+INLINE vec_int vs_total(vec_sum sum) { return sum; }
+
 /* sum + the products of each lane's low halves and of its high halves, signed; wraps round */
-INLINE vec_int vi_madd(vec_int sum, vec_int a, vec_int b)
+INLINE vec_sum vi_madd(vec_sum sum, vec_int a, vec_int b)
 {
     vec_int a_low = (vec_int)((vec_bits)a << 16) >> 16, b_low = (vec_int)((vec_bits)b << 16) >> 16;
     return vi_add(sum, vi_add(a_low * b_low, (a >> 16) * (b >> 16)));

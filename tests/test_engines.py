@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,6 +44,23 @@ def test_every_cpu_has_the_generic_isa_and_the_best_is_the_default():
     assert set(available_isas()) <= set(simd.ISAS)
     assert fastrnn.GRU(3, 4, isa="generic").isa == "generic"
     assert fastrnn.GRU(3, 4, engine="blas").isa is None
+
+
+def test_the_isas_are_those_that_linux_says_this_cpu_has():
+    """A compiler's own question answered no to everything under zig: wheels ran the generic kernels."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        pytest.skip("no /proc/cpuinfo")
+    flags = next((set(line.split()) for line in lines if line.startswith("flags")), set())
+    avx2 = {"avx2", "fma", "f16c"}
+    avx512 = avx2 | {"avx512f", "avx512vl", "avx512bw", "avx512dq"}
+    expected = {"generic"}
+    expected |= {"avx2"} if avx2 <= flags else set()
+    expected |= {"avx512"} if avx512 <= flags else set()
+    expected |= {"avx512vnni"} if avx512 | {"avx512_vnni"} <= flags else set()
+    expected |= {"neon"} if platform.machine() in ("aarch64", "arm64") else set()
+    assert set(available_isas()) == expected
 
 
 def test_isa_is_forced_by_the_environment():

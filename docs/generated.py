@@ -18,7 +18,7 @@ from fastrnn.measure.record import Record, read_record
 from fastrnn.plots.tables import TABLE_GROUPS, limits_table, pool_table, wide_table
 
 ROOT = Path(__file__).resolve().parent.parent
-COLUMNS = "96"  # of what --help writes
+COLUMNS = "90"  # of what --help writes
 PICTURES = {
     "performance.png": "Time per step against hidden size",
     "peers.png": "Other runtimes' time over fastrnn's",
@@ -30,6 +30,7 @@ PAGES = {
     "CONTRIBUTING.md": "design.md",
     "docs/operators.md": "operators.md",
 }
+SERVED = "examples/serve_vad.md"
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -46,6 +47,7 @@ def pages() -> dict[str, str]:
     return {
         "command.md": command_page(),
         "performance.md": performance_page(),
+        "guides/served-vad.md": _moved((ROOT / SERVED).read_text("utf-8")),
         "design.md": _moved((ROOT / "CONTRIBUTING.md").read_text("utf-8")).replace(
             "# Contributing", "# Design and contributing", 1
         ),
@@ -90,11 +92,20 @@ def performance_page() -> str:
     parts = [
         "# Performance",
         _moved_pictures(said).strip(),
+        "## Weights of fewer bits",
+        _section(readme, "### A quarter of the bytes"),
         "## Pictures",
         *(f"![{alt}](pictures/{name})" for name, alt in PICTURES.items()),
         *_tables(record),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _section(readme: str, title: str) -> str:
+    """Return what README says under a title, without its code."""
+    found = readme.partition(f"{title}\n")[2]
+    assert found, f"README.md has no {title}"
+    return re.sub(r"```.*?```\n", "", re.split(r"^#+ ", found, flags=re.M)[0], flags=re.S).strip()
 
 
 def _moved_pictures(text: str) -> str:

@@ -53,6 +53,34 @@ INLINE vec tanh_dividend(vec x, vec *divisor)
 
 INLINE vec v_sigmoid(vec x) { return v_div(v_set1(1.0f), sigmoid_divisor(x)); }
 
+/* erf, to about 2 ULP: a polynomial in x^2 up to 0.921875, beyond 1 - exp(-p(|x|)); both fits are those of ONNX
+ * Runtime's MLAS (erf.cpp, MIT). 3.925 and beyond round to 1. */
+INLINE vec v_erf(vec x)
+{
+    vec big, a = v_min(3.925f, v_abs(x)), square = v_mul(a, a);
+    vec p = v_set1(-5.99104969e-4f), q = v_set1(1.72948930e-5f);
+    p = v_fma(p, square, v_set1(4.99339588e-3f));
+    p = v_fma(p, square, v_set1(-2.67667342e-2f));
+    p = v_fma(p, square, v_set1(1.12818025e-1f));
+    p = v_fma(p, square, v_set1(-3.76124859e-1f));
+    p = v_fma(p, square, v_set1(1.28379151e-1f));
+    q = v_fma(q, a, v_set1(-3.83208680e-4f));
+    q = v_fma(q, a, v_set1(3.88393435e-3f));
+    q = v_fma(q, a, v_set1(-2.42545605e-2f));
+    q = v_fma(q, a, v_set1(1.06777847e-1f));
+    q = v_fma(q, a, v_set1(6.34846687e-1f));
+    q = v_fma(q, a, v_set1(1.28717512e-1f));
+    one_plus_exp(v_fma(q, a, a), &big);
+    return v_copysign(v_above(a, 0.921875f, big, v_fma(p, a, a)), x);
+}
+
+/* x times the part of a normal distribution below x, in torch's order of operations */
+INLINE vec v_gelu(vec x)
+{
+    vec below = v_add(v_set1(1.0f), v_erf(v_mul(x, v_set1(0x1.6a09e6p-1f))));
+    return v_mul(v_mul(v_set1(0.5f), x), below);
+}
+
 INLINE vec v_tanh(vec x)
 {
     vec divisor, e = tanh_dividend(x, &divisor);

@@ -122,14 +122,16 @@ struct fr_product {
     size_t packed_bytes;
 };
 
+typedef enum { FR_SIGMOID, FR_TANH, FR_ERF, FR_GELU } fr_activation;
+
 /* What an engine hands to core.pyx and product.pyx, in a PyCapsule named FR_ENGINE_CAPSULE. Packing copies the weights. */
 typedef struct {
     const char *name;
     fr_layer *(*pack)(const fr_params *params);     /* NULL: out of memory, or not this dtype or these weights */
     /* SIMD engine only: */
     fr_product *(*pack_product)(const fr_product_params *params);   /* NULL: out of memory */
-    /* y = sigmoid(x) (tanh = 0) or tanh(x) (tanh = 1) of n floats, with the cells' own code; y may be x. */
-    void (*activate)(int tanh, const float *x, float *y, size_t n);
+    /* y = f(x) of n floats, with the cells' own code; y may be x. */
+    void (*activate)(fr_activation kind, const float *x, float *y, size_t n);
 } fr_engine;
 
 #define FR_ENGINE_CAPSULE "fastrnn.engine"

@@ -70,9 +70,14 @@ cdef extern from "engine.h":
             const fr_product *, const float *, size_t, size_t, float *, void *) noexcept nogil
         void (*destroy)(fr_product *) noexcept nogil
         size_t packed_bytes
+    ctypedef enum fr_activation:
+        FR_SIGMOID
+        FR_TANH
+        FR_ERF
+        FR_GELU
     ctypedef struct fr_engine:
         const char *name
         fr_layer *(*pack)(const fr_params *) noexcept nogil
         fr_product *(*pack_product)(const fr_product_params *) noexcept nogil
-        void (*activate)(int, const float *, float *, size_t) noexcept nogil
+        void (*activate)(fr_activation, const float *, float *, size_t) noexcept nogil
     const char *FR_ENGINE_CAPSULE

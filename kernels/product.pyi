@@ -7,6 +7,9 @@ from typing_extensions import Self
 from fastrnn._kernels.core import WEIGHTS as WEIGHTS
 from fastrnn._kernels.simd import ENGINES as ENGINES
 
+ACTIVATIONS: dict[str, int]
+REDUCTIONS: dict[str, int]
+
 @final
 class Over:
     relu: bool
@@ -36,4 +39,5 @@ class Product:
 def activation_over(
     isa: str, name: str, x: npt.NDArray[np.float32], out: npt.NDArray[np.float32]
 ) -> Over: ...
+def rows_over(name: str, x: npt.NDArray[np.float32], out: npt.NDArray[np.float32]) -> Over: ...
 def is_dense(x: npt.NDArray[np.float32]) -> bool: ...

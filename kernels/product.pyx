@@ -8,7 +8,9 @@ Shapes: M rows, K inputs, N outputs.
 cimport cython
 cimport numpy as np
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from engine cimport FR_ENGINE_CAPSULE, fr_engine, fr_product, fr_product_params, fr_weights
+from engine cimport (
+    FR_ENGINE_CAPSULE, FR_ERF, FR_GELU, FR_SIGMOID, FR_TANH, fr_activation, fr_engine, fr_product,
+    fr_product_params, fr_weights)
 from libc.stdlib cimport free
 from stack cimport fr_aligned_alloc
 
@@ -27,6 +29,9 @@ cdef extern from "fpmode.h" nogil:
     fr_fpmode fr_fpmode_enter()
     void fr_fpmode_leave(fr_fpmode)
 
+cdef extern from "rows.h" nogil:
+    void fr_reduce_rows(int what, const float *x, size_t rows, size_t n, float *out)
+
 cdef extern from "windows.h" nogil:
     ctypedef struct fr_axes:
         pass
@@ -35,6 +40,9 @@ cdef extern from "windows.h" nogil:
     void fr_gather(const fr_axes *outer, const fr_axes *inner, const float *from_, size_t first,
                    size_t rows, float *to)
     void fr_relu(float *x, size_t count)
+
+ACTIVATIONS = {"sigmoid": FR_SIGMOID, "tanh": FR_TANH, "erf": FR_ERF, "gelu": FR_GELU}
+REDUCTIONS = {"sum": 0, "max": 1, "min": -1}
 
 
 @cython.final
@@ -232,8 +240,10 @@ cdef class Over:
     cdef fr_axes outer, inner       # of windows
     cdef size_t stride, rows, inputs, outputs
     cdef bint gathers
-    cdef void (*activate)(int, const float *, float *, size_t) noexcept nogil   # no product at all
-    cdef int tanh
+    cdef void (*activate)(fr_activation, const float *, float *, size_t) noexcept nogil
+    cdef fr_activation kind
+    cdef bint reduces               # no product at all, as with `activate`
+    cdef int what
     cdef public bint relu           # whether what is negative becomes 0
 
     def __dealloc__(self):
@@ -247,10 +257,14 @@ cdef class Over:
             return
         if self.activate != NULL:
             if self.rows < 4096:    # too short for others to gain from
-                self.activate(self.tanh, self.from_, self.to, self.rows)
+                self.activate(self.kind, self.from_, self.to, self.rows)
             else:
                 with nogil:
-                    self.activate(self.tanh, self.from_, self.to, self.rows)
+                    self.activate(self.kind, self.from_, self.to, self.rows)
+            return
+        if self.reduces:
+            with nogil:
+                fr_reduce_rows(self.what, self.from_, self.rows, self.inputs, self.to)
             return
         if not self.gathers:
             with nogil:
@@ -276,14 +290,14 @@ def activation_over(str isa not None, str name not None, x, out):
     ----------
     isa : str
         As of `Product`.
-    name : {"sigmoid", "tanh"}
+    name : {"sigmoid", "tanh", "erf", "gelu"}
     x, out : float32 arrays of one shape and the same strides, without gaps
         They may be one array, but not overlap otherwise. An element has the same bits wherever it
         stands.
     """
     cdef Over over = Over.__new__(Over)
-    if name not in ("sigmoid", "tanh"):
-        raise ValueError(f"name={name!r}, expected 'sigmoid' or 'tanh'")
+    if name not in ACTIVATIONS:
+        raise ValueError(f"name={name!r}, expected one of " + ", ".join(map(repr, ACTIVATIONS)))
     for array in (x, out):
         if (not isinstance(x, np.ndarray) or not isinstance(array, np.ndarray)
                 or array.dtype != np.float32
@@ -294,9 +308,38 @@ def activation_over(str isa not None, str name not None, x, out):
     if not out.flags.writeable:
         raise ValueError("activation_over: out cannot be written to")
     over.owner, over.x, over.out = ENGINES, x, out
-    over.activate, over.tanh = engine_of(isa).activate, name == "tanh"
+    over.activate = engine_of(isa).activate
+    over.kind = <fr_activation> <int> ACTIVATIONS[name]
     over.from_, over.to = <const float *> np.PyArray_DATA(x), <float *> np.PyArray_DATA(out)
     over.rows = x.size
+    return over
+
+
+def rows_over(str name not None, x, out):
+    """A function without arguments that computes `out` from x, arrays that stay where they are.
+
+    Parameters
+    ----------
+    name : {"sum", "max", "min"}
+        Of each row. A sum has the same bits for the same numbers in their order, wherever they
+        stand, on every CPU.
+    x : float32 array (M, K), C-contiguous, K >= 1
+    out : float32 array (M,), C-contiguous; must not overlap x
+    """
+    cdef Over over = Over.__new__(Over)
+    if name not in REDUCTIONS:
+        raise ValueError(f"name={name!r}, expected one of " + ", ".join(map(repr, REDUCTIONS)))
+    if (not isinstance(x, np.ndarray) or x.ndim != 2 or x.dtype != np.float32 or x.shape[1] == 0
+            or not x.flags.c_contiguous or not x.flags.aligned):
+        raise ValueError(f"rows_over: x is {described(x)}, expected C-contiguous float32 (M, K)")
+    if (not isinstance(out, np.ndarray) or out.shape != x.shape[:1] or out.dtype != np.float32
+            or not out.flags.carray or np.may_share_memory(x, out)):
+        raise ValueError(f"rows_over: out is {described(out)}, expected a writeable float32 array "
+                         f"{x.shape[:1]} that is no part of x")
+    over.owner, over.x, over.out = REDUCTIONS, x, out
+    over.reduces, over.what = True, REDUCTIONS[name]
+    over.from_, over.to = <const float *> np.PyArray_DATA(x), <float *> np.PyArray_DATA(out)
+    over.rows, over.inputs = x.shape
     return over
 
 

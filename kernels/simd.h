@@ -35,7 +35,7 @@ fr_layer *fr_simd_pack(const fr_params *params, fr_isa isa);
 fr_product *fr_simd_pack_product(const fr_product_params *params, fr_isa isa);
 
 /* As fr_engine's. */
-void fr_simd_activate(fr_isa isa, int tanh, const float *x, float *y, size_t n);
+void fr_simd_activate(fr_isa isa, fr_activation kind, const float *x, float *y, size_t n);
 
 /* What one core can do at most, for benches: loops to be timed. */
 typedef struct {

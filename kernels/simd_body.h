@@ -33,21 +33,22 @@ fr_layer *ISA(fr_simd_pack)(const fr_params *params)
     return &l->base;
 }
 
-INLINE void activate(int tanh, const float *x, float *y)
-{
-    vec a = v_loadu(x);
-    v_storeu(y, tanh ? v_tanh(a) : v_sigmoid(a));
-}
+/* A loop of its own for each function, and the same for what is left over. */
+#define ACTIVATE(function)                                      \
+    for (; i + VEC_WIDTH <= n; i += VEC_WIDTH)                  \
+        v_storeu(y + i, function(v_loadu(x + i)));              \
+    v_storeu(rest, function(v_loadu(rest)))
 
-void ISA(fr_simd_activate)(int tanh, const float *x, float *y, size_t n)
+void ISA(fr_simd_activate)(fr_activation kind, const float *x, float *y, size_t n)
 {
-    size_t i = 0;
+    size_t i = 0, left = n % VEC_WIDTH;
     float rest[VEC_WIDTH] = {0};
-    for (; i + VEC_WIDTH <= n; i += VEC_WIDTH)
-        activate(tanh, x + i, y + i);
-    if (i < n) {
-        memcpy(rest, x + i, (n - i) * sizeof *x);
-        activate(tanh, rest, rest);
-        memcpy(y + i, rest, (n - i) * sizeof *y);
+    memcpy(rest, x + n - left, left * sizeof *x);
+    switch (kind) {
+    case FR_SIGMOID: ACTIVATE(v_sigmoid); break;
+    case FR_TANH: ACTIVATE(v_tanh); break;
+    case FR_ERF: ACTIVATE(v_erf); break;
+    case FR_GELU: ACTIVATE(v_gelu); break;
     }
+    memcpy(y + n - left, rest, left * sizeof *y);
 }

@@ -59,9 +59,9 @@ fr_product *fr_simd_pack_product(const fr_product_params *params, fr_isa isa)
     return isas[isa].engine.pack_product(params);
 }
 
-void fr_simd_activate(fr_isa isa, int tanh, const float *x, float *y, size_t n)
+void fr_simd_activate(fr_isa isa, fr_activation kind, const float *x, float *y, size_t n)
 {
-    isas[isa].engine.activate(tanh, x, y, n);
+    isas[isa].engine.activate(kind, x, y, n);
 }
 
 const fr_probe *fr_simd_probe(fr_isa isa) { return isas[isa].probe; }

@@ -40,6 +40,11 @@ INLINE vec v_infinite_below(vec x, float limit, vec a)
     return _mm256_blendv_ps(a, _mm256_set1_ps(INFINITY), _mm256_cmp_ps(x, _mm256_set1_ps(limit), _CMP_LT_OQ));
 }
 
+INLINE vec v_above(vec x, float limit, vec a, vec b)
+{
+    return _mm256_blendv_ps(b, a, _mm256_cmp_ps(x, _mm256_set1_ps(limit), _CMP_GT_OQ));
+}
+
 INLINE vec v_exponent(vec a)
 {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), 23));

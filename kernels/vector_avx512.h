@@ -44,6 +44,11 @@ INLINE vec v_infinite_below(vec x, float limit, vec a)
     return _mm512_mask_mov_ps(a, _mm512_cmp_ps_mask(x, _mm512_set1_ps(limit), _CMP_LT_OQ), _mm512_set1_ps(INFINITY));
 }
 
+INLINE vec v_above(vec x, float limit, vec a, vec b)
+{
+    return _mm512_mask_mov_ps(b, _mm512_cmp_ps_mask(x, _mm512_set1_ps(limit), _CMP_GT_OQ), a);
+}
+
 INLINE vec v_exponent(vec a)
 {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), 23));

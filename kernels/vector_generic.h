@@ -62,6 +62,9 @@ INLINE vec v_infinite_below(vec x, float limit, vec a)
     return v_select((vec_bits)(x < v_set1(limit)), v_set1(INFINITY), a);
 }
 
+/* x > limit ? a : b */
+INLINE vec v_above(vec x, float limit, vec a, vec b) { return v_select((vec_bits)(x > v_set1(limit)), a, b); }
+
 /* the float whose sign and exponent bits are the low 9 bits of a: 2^n from a = 1.5 * 2^23 + 127 + n, -127 < n < 128 */
 INLINE vec v_exponent(vec a) { return (vec)((vec_bits)a << 23); }
 

@@ -55,6 +55,8 @@ INLINE vec v_infinite_below(vec x, float limit, vec a)
     return vbslq_f32(vcltq_f32(x, vdupq_n_f32(limit)), vdupq_n_f32(INFINITY), a);
 }
 
+INLINE vec v_above(vec x, float limit, vec a, vec b) { return vbslq_f32(vcgtq_f32(x, vdupq_n_f32(limit)), a, b); }
+
 INLINE vec v_exponent(vec a) { return vreinterpretq_f32_s32(vshlq_n_s32(vreinterpretq_s32_f32(a), 23)); }
 
 typedef int32x4_t vec_int;

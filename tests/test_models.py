@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -143,3 +145,10 @@ def test_what_is_asked_for_is_checked(tmp_path):
         fastrnn.load_model(3)
     with pytest.raises(FileNotFoundError):
         fastrnn.load_model(tmp_path / "none.onnx")
+
+
+def test_a_model_is_loaded_and_not_pickled():
+    model = fastrnn.load_model(SILERO / "silero_vad.onnx", fixed={"sr": 16000})
+    for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="in another process call load_model"):
+            attempt(model)

@@ -7,8 +7,9 @@ import pytest
 from conftest import SIZES
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import erf, ndtr
 
-from fastrnn._kernels.product import Product, activation_over
+from fastrnn._kernels.product import Product, activation_over, rows_over
 from fastrnn.layers.engines import available_isas
 
 EVERY_ISA = pytest.mark.parametrize("isa", available_isas())
@@ -217,7 +218,7 @@ def test_relu_keeps_what_is_no_number():
 
 
 @EVERY_ISA
-@pytest.mark.parametrize("name", ["sigmoid", "tanh"])
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "erf", "gelu"])
 def test_activations(isa, name):
     """Right for each element, with the same bits wherever it stands; in place, too."""
     x = np.concatenate(
@@ -225,11 +226,19 @@ def test_activations(isa, name):
     )
     x = x.astype(np.float32)
     wide = x.astype(np.float64)
-    with np.errstate(over="ignore"):
-        right = np.tanh(wide) if name == "tanh" else 1 / (1 + np.exp(-wide))
+    with np.errstate(over="ignore", invalid="ignore"):
+        right = {
+            "sigmoid": 1 / (1 + np.exp(-wide)),
+            "tanh": np.tanh(wide),
+            "erf": erf(wide),
+            "gelu": wide * ndtr(wide),
+        }[name]
     whole = np.empty_like(x)
     activation_over(isa, name, x, whole)()
-    np.testing.assert_allclose(whole, right, rtol=4e-7, atol=1e-38)
+    # Half of erf's 1 is lost where gelu is near 0, in torch's formula, too.
+    rtol, atol = (4e-7, 1e-38) if name != "gelu" else (4e-7, 6e-7)
+    finite = np.isfinite(wide) if name == "gelu" else np.ones(len(x), bool)  # -inf * 0
+    np.testing.assert_allclose(whole[finite], right[finite], rtol=rtol, atol=atol)
     for start in (0, 1, 3, 7, 15, 16, 1990):
         for length in (0, 1, 2, 3, 4, 5, 8, 15, 16, 17, 18):
             part = x[start : start + length].copy()
@@ -255,3 +264,42 @@ def test_activations(isa, name):
 def test_activations_of_what_does_not_fit(name, x, out):
     with pytest.raises(ValueError, match=r"expected|written"):
         activation_over("generic", name, x, out)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 7, 8, 9, 15, 16, 24, 511, 512, 513, 5000])
+def test_rows(length):
+    x = random(9, length, seed=length) + 3
+    out = np.empty(9, np.float32)
+    rows_over("sum", x, out)()
+    np.testing.assert_allclose(out, x.astype(np.float64).sum(1), rtol=3e-7 * max(1, length / 64))
+    for row in range(9):  # wherever it stands
+        alone, one = x[row : row + 1].copy(), np.empty(1, np.float32)
+        rows_over("sum", alone, one)()
+        assert one[0] == out[row]
+    for name, right in (("max", x.max(1)), ("min", x.min(1))):
+        rows_over(name, x, out)()
+        np.testing.assert_array_equal(out, right)
+    x[3, length // 2] = np.nan
+    x[4, -1] = -np.inf
+    for name, ufunc in (("max", np.maximum), ("min", np.minimum), ("sum", np.add)):
+        rows_over(name, x, out)()
+        right = ufunc.reduce(x, 1)
+        np.testing.assert_array_equal(np.isnan(out), np.isnan(right))
+        np.testing.assert_allclose(out, right, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "out"),
+    [
+        ("mean", random(2, 3), random(2)),
+        ("sum", random(3), random(3)),
+        ("sum", random(2, 3).T, random(3)),
+        ("sum", random(2, 0), random(2)),
+        ("max", random(2, 3).astype(np.float64), random(2)),
+        ("max", random(2, 3), random(3)),
+        ("max", [[1.0]], random(1)),
+    ],
+)
+def test_rows_that_do_not_fit(name, x, out):
+    with pytest.raises(ValueError, match="expected"):
+        rows_over(name, x, out)

@@ -24,9 +24,13 @@ class GRU(RecurrentLayer[Array]):
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers : int
+    input_size, hidden_size : int
         As in torch.
-    bias, batch_first, bidirectional : bool
+    num_layers : int
+        As in torch.
+    bias : bool
+        As in torch.
+    batch_first, bidirectional : bool
         As in torch.
     dropout : float
         Accepted and ignored, as in eval mode.

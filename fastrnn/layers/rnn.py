@@ -22,9 +22,13 @@ class RNN(RecurrentLayer[Array]):
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers : int
+    input_size, hidden_size : int
         As in torch.
-    bias, batch_first, bidirectional : bool
+    num_layers : int
+        As in torch.
+    bias : bool
+        As in torch.
+    batch_first, bidirectional : bool
         As in torch.
     nonlinearity : {"tanh", "relu"}
         The activation.

@@ -89,7 +89,7 @@ class Groove:
 
 def _copy_all(targets: Sequence[Array], sources: Sequence[Array]) -> None:
     """All or, where a signal's handler raises, none: no line of Python is between them."""
-    assign: Callable[[Array, Any, Array], None] = setitem
+    assign: Any = setitem  # whose overloads know no ellipsis
     deque(map(assign, targets, repeat(...), sources), maxlen=0)
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
-from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
@@ -20,7 +18,7 @@ from fastrnn.models.along_time.pool import TimePool
 from fastrnn.models.along_time.stream import TimeStream
 from fastrnn.models.along_time.unrolled import Unrolled
 from fastrnn.models.batch import find_batch
-from fastrnn.models.bound import Bound, Bounds
+from fastrnn.models.calls import Calls
 from fastrnn.models.fingerprint import graph_fingerprint
 from fastrnn.models.fold import fold
 from fastrnn.models.fuse import fuse
@@ -37,8 +35,6 @@ from fastrnn.models.stream import ModelStream
 from fastrnn.models.trace import trace
 
 SINGLE = " (a batch of 1 is written into the file: rows are stepped one by one)"
-_KEPT = 8 << 20  # bytes of the values of one run; longer ones allocate as they go
-_SHAPES = 16  # of inputs for which a model keeps what they decide
 
 
 class Model:
@@ -81,9 +77,7 @@ class Model:
                 f"load_model: weight_dtype={stored!r}, but no recurrent node runs in the kernels"
             )
         self._stored = stored
-        self._by_shape = _depends_on_shapes(self._graph)
-        self._runs: OrderedDict[Any, Callable[[list[Array]], list[Array]]] = OrderedDict()
-        self._lock = Lock()
+        self._calls = Calls(self._graph, self._plan, self._binder)
         self._states = find_states(self.inputs, self.outputs, states)
         self._time_axis = time_axis
         if time_axis is not None and self._states:
@@ -151,7 +145,7 @@ class Model:
             named with the reason.
         """
         if self._states:
-            return ModelStream(self._recurrence, batch, initial_state)
+            return ModelStream(self._recurrence, batch, self._digest, initial_state)
         return TimeStream(self._unrolled, batch, initial_state)
 
     batch_first = True  # of the runs of its pools
@@ -228,8 +222,8 @@ class Model:
             be computed from them, which is named.
         """
         key, values = self._signature.ready(args, named)
-        run = self._runs.get(key)
-        made = run(values) if run is not None else self._run(self._signature.arrays(args, named))
+        run = self._calls.known(key)
+        made = run(values) if run is not None else self._calls(self._signature.arrays(args, named))
         if len(made) == 1:
             return made[0]
         return dict(zip(self._graph.outputs, made, strict=True))
@@ -263,36 +257,6 @@ class Model:
         graph = fold(self._graph, shapes=shapes, options=self._binder.options)
         return trace(graph, resolve(find(graph), node), values, self._binder)
 
-    def _run(self, values: list[Array]) -> list[Array]:
-        """The outputs; what depends on the inputs' shapes alone is computed once for each."""
-        key = tuple(value.shape for value in values)
-        run = self._runs.get(key)
-        if run is not None:
-            return run(values)
-        shapes: dict[str, tuple[int, ...]] = {}
-        made = self._plan.run(values, shapes)
-        graph, plan = self._graph, self._plan
-        if self._by_shape:
-            graph = fold(graph, shapes=shapes, options=self._binder.options)
-            plan = Plan.of(graph, self._binder)
-        with self._lock:
-            self._runs[key] = self._fastest(graph, plan, values)
-            while len(self._runs) > _SHAPES:
-                self._runs.popitem(last=False)
-        return made
-
-    def _fastest(
-        self, graph: Graph, plan: Plan, values: list[Array]
-    ) -> Callable[[list[Array]], list[Array]]:
-        """What runs inputs of these shapes fastest."""
-        if graph.data_decides:
-            return plan.run
-        names = [value.name for value in graph.inputs]
-        first = Bound(graph, dict(zip(names, values, strict=True)), self._binder)
-        if first.nbytes > _KEPT:
-            return plan.rerun
-        return Bounds(first, lambda: Bound(graph, first.inputs, self._binder))
-
     def _streaming(self) -> str:
         """How it streams, in a line."""
         try:
@@ -306,6 +270,13 @@ class Model:
         late = ", ".join(f"{name} {count}" for name, count in unrolled.delay.items())
         single = unrolled.axes.single
         return f"along time: {time}; frames late: {late}{SINGLE if single else ''}"
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Refuse copies and pickles: threads may share a model, processes load its file."""
+        raise TypeError(
+            f"{self._name}: a model cannot be copied or pickled: it does not change, and threads "
+            "may share it; in another process call load_model"
+        )
 
     def __repr__(self) -> str:
         lines = [f"Model({os.path.basename(self._name)})"]
@@ -327,10 +298,3 @@ def _described(value: onnx.Value) -> str:
         "?" if value.shape is None else ", ".join("?" if n is None else str(n) for n in value.shape)
     )
     return f"{value.element or '?'} ({axes})"
-
-
-def _depends_on_shapes(graph: Graph) -> bool:
-    return any(
-        node.branches is not None or (node.op is not None and node.op.name in ("Shape", "Size"))
-        for node in graph.nodes
-    )

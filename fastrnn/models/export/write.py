@@ -45,7 +45,9 @@ def export(
         What is no tensor is written into the file as a constant.
     path : str or path
         Such as "model.onnx".
-    batch_axis, time_axis : int, mapping of input name to int, or None
+    batch_axis : int, mapping of input name to int, or None
+        As time_axis.
+    time_axis : int, mapping of input name to int, or None
         The axes of the inputs whose length may change, in the file "batch" and "time". An int holds
         for every input (but no state has a time axis), a mapping for those that it names; None:
         there is none, as in a model of which one call is one step.

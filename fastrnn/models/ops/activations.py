@@ -12,7 +12,7 @@ import numpy as np
 from fastrnn._kernels import product as kernel
 from fastrnn.layers.engines import choose_isa
 from fastrnn.models.ops.elementwise import erf
-from fastrnn.models.ops.reduce import add_last, add_last_over, restore
+from fastrnn.models.ops.reduce import add_last, add_last_over, greatest_over, restore
 from fastrnn.models.ops.table import Array, op, prepares, runs_over
 
 
@@ -53,7 +53,7 @@ def sigmoid_over(given: Sequence[Any], results: Sequence[Array]) -> list[Any]:
 
 
 class InVectors:
-    """Sigmoid or tanh of float32 by the code of the recurrent cells; of other types, as `plain`."""
+    """Sigmoid, tanh, erf or gelu of float32 by the SIMD engine; of other types, as `plain`."""
 
     def __init__(self, name: str, plain: Callable[..., Array], isa: str) -> None:
         self._over = partial(kernel.activation_over, isa, name)
@@ -160,23 +160,20 @@ def gelu(x: Array, *, approximate: str = "none") -> Array:
     return kind(0.5) * x * (kind(1) + np.tanh(inner))
 
 
-@runs_over(gelu)
-def gelu_over(
-    given: Sequence[Any], results: Sequence[Array], *, approximate: str = "none"
-) -> list[Any] | None:
-    """The ufuncs themselves."""
-    (x,), (y,) = given, results
-    if approximate != "none" or x.dtype not in (np.float32, np.float64):
+@prepares(gelu)
+def prepare_gelu(
+    known: Sequence[Any], options: dict[str, Any], *, approximate: str = "none"
+) -> Any:
+    """As the SIMD engine's vectors compute it."""
+    if approximate != "none":
         return None
-    half, one, root = (np.array(n, x.dtype) for n in (0.5, 1, math.sqrt(0.5)))
-    scaled = np.empty_like(y)
-    return [
-        partial(np.multiply, x, root, out=scaled),
-        partial(erf, scaled, out=scaled),
-        partial(np.add, one, scaled, out=scaled),
-        partial(np.multiply, half, x, out=y),
-        partial(np.multiply, y, scaled, out=y),
-    ]
+    return _in_vectors("gelu", gelu, options)
+
+
+@prepares(erf)
+def prepare_erf(known: Sequence[Any], options: dict[str, Any]) -> Any:
+    """As the SIMD engine's vectors compute it."""
+    return _in_vectors("erf", erf, options)
 
 
 @op("HardSigmoid", 6, kind="pointwise")
@@ -235,7 +232,7 @@ def softmax_over(given: Sequence[Any], results: Sequence[Array], *, axis: int = 
     """The ufuncs themselves."""
     (x,), (y,) = given, results
     most, total, calls = _totals(x, y, y, axis)
-    return [partial(np.maximum.reduce, x, axis, None, most, True), *calls,
+    return [*greatest_over("max", x, most, (axis,)), *calls,
             partial(np.divide, y, total, out=y)] if calls else None  # fmt: skip
 
 
@@ -244,7 +241,7 @@ def log_softmax_over(given: Sequence[Any], results: Sequence[Array], *, axis: in
     """The ufuncs themselves."""
     (x,), (y,) = given, results
     most, total, calls = _totals(x, y, np.empty_like(y), axis)
-    return [partial(np.maximum.reduce, x, axis, None, most, True), *calls,
+    return [*greatest_over("max", x, most, (axis,)), *calls,
             partial(np.log, total, out=total),
             partial(np.subtract, y, total, out=y)] if calls else None  # fmt: skip
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fastrnn._kernels import product as kernel
 from fastrnn.models.ops.room import claim
 from fastrnn.models.ops.table import Array, op, runs_over
 
@@ -20,7 +21,16 @@ from fastrnn.models.ops.table import Array, op, runs_over
 def add_last(x: Array, axes: Sequence[int]) -> Array:
     """The sum of x along `axes`, which vanish."""
     claim(x.shape, x.dtype)
-    return np.add.reduce(_rows(x, axes), axis=-1, dtype=x.dtype)
+    rows = _rows(x, axes)
+    if not _in_kernel(rows):
+        return np.add.reduce(rows, axis=-1, dtype=x.dtype)
+    y = np.empty(rows.shape[:-1], x.dtype)
+    kernel.rows_over("sum", rows.reshape(-1, rows.shape[-1]), y.reshape(-1))()
+    return y
+
+
+def _in_kernel(rows: Array) -> bool:
+    return rows.dtype == np.float32 and rows.shape[-1] > 0
 
 
 def add_last_over(x: Array, y: Array, axes: Sequence[int]) -> list[Callable[[], Any]] | None:
@@ -34,7 +44,19 @@ def add_last_over(x: Array, y: Array, axes: Sequence[int]) -> list[Callable[[], 
         kept, moved = np.empty(rows.shape, x.dtype), _moved(x, axes)
         calls.append(partial(np.copyto, kept.reshape(moved.shape), moved))
         rows = kept
+    if _in_kernel(rows):
+        flat = rows.reshape(-1, rows.shape[-1])
+        return [*calls, kernel.rows_over("sum", flat, out.reshape(-1))]
     return [*calls, partial(np.add.reduce, rows, -1, x.dtype, out)]
+
+
+def greatest_over(name: str, x: Array, y: Array, axes: Sequence[int]) -> list[Callable[[], Any]]:
+    """Calls that compute in y the "max" or "min" of x along `axes`, with their axes or without."""
+    last = [axis % x.ndim for axis in axes] == list(range(x.ndim - len(axes), x.ndim))
+    if x.dtype == np.float32 and last and x.flags.c_contiguous and y.flags.c_contiguous:
+        return [kernel.rows_over(name, x.reshape(y.size, -1), y.reshape(-1))]
+    out = y.squeeze(tuple(axes)) if y.ndim == x.ndim else y
+    return [partial(_EXTREMES[name].reduce, x, tuple(axes), None, out)]
 
 
 def _moved(x: Array, axes: Sequence[int]) -> Array:
@@ -136,15 +158,14 @@ _REDUCTIONS: dict[str, tuple[int, Callable[[Array, tuple[int, ...]], Array]]] = 
     "ReduceLogSum": (18, _log_sum),
     "ReduceLogSumExp": (18, _log_sum_exp),
 }
-_EXTREMES = {"ReduceMax": np.maximum, "ReduceMin": np.minimum}
+_EXTREMES = {"max": np.maximum, "min": np.minimum}
 _OF_ONE_IS_IT = {"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd"}
 
 
 def _over(name: str, x: Array, y: Array, axes: tuple[int, ...]) -> list[Callable[[], Any]] | None:
     """A sum, mean or extreme as calls of the ufuncs themselves."""
-    if name in _EXTREMES and x.dtype.kind == "f" and axes and x.size:
-        out = y.squeeze(axes) if y.ndim == x.ndim else y
-        return [partial(_EXTREMES[name].reduce, x, axes, None, out)]
+    if name in ("ReduceMax", "ReduceMin") and x.dtype.kind == "f" and axes and x.size:
+        return greatest_over(name.removeprefix("Reduce").lower(), x, y, axes)
     if name not in ("ReduceSum", "ReduceMean") or not axes or x.dtype.kind != "f" or not x.size:
         return None
     calls = add_last_over(x, y, axes)

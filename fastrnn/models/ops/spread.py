@@ -112,7 +112,8 @@ class TransposedConvolution:
         x, _, bias = (*given, None)[:3]
         ends = self._ends(x)
         y = np.zeros((x.shape[0], *ends.all, self.channels * len(self.products)), x.dtype)
-        last, calls = np.moveaxis(x, 1, -1), [partial(y.fill, 0)]
+        last = np.moveaxis(x, 1, -1)
+        calls: list[Any] = [partial(y.fill, 0)]
         for i, product in enumerate(self.products):
             part = last[..., i * self.count : (i + 1) * self.count]
             made = np.empty((*part.shape[:-1], product.outputs), x.dtype)

@@ -1,5 +1,4 @@
-# cython: language_level=3, cdivision=True, boundscheck=False, wraparound=False
-# cython: auto_pickle=False, autotestdict=False, binding=False
+# cython: language_level=3, cdivision=True, auto_pickle=False, autotestdict=False, binding=False
 """`quantised`: a matrix of weights as small integers, a scale a row; quantise.h says how."""
 
 cimport numpy as np
@@ -13,24 +12,50 @@ np.import_array()
 cdef extern from "quantise.h" nogil:
     float fr_quantise_row(const float *, size_t, float, float *, float *)
 
-ctypedef fused code:
-    int8_t
-    int16_t
 
+def quantised(matrix, codes, scale, float largest):
+    """Write the codes of a finite matrix (rows, columns), and the scale of each row (rows,).
 
-def quantised(const float[:, ::1] matrix, code[:, ::1] codes, float[::1] scale, float largest):
-    """Write the codes of a finite matrix (rows, columns), and the scale of each row (rows,)."""
-    cdef Py_ssize_t rows = matrix.shape[0], columns = matrix.shape[1], row, k
+    Parameters
+    ----------
+    matrix : float32 array (rows, columns), C-contiguous, none of them 0
+    codes : int8 or int16 array of the same shape, C-contiguous, out
+    scale : float32 array (rows,), C-contiguous, out
+    """
+    cdef Py_ssize_t rows, columns, row, k
+    cdef const float *from_
+    cdef float *scales
     cdef float *whole
-    if (codes.shape[0] != rows or codes.shape[1] != columns or scale.shape[0] != rows
-            or columns == 0):
+    cdef int8_t *narrow = NULL
+    cdef int16_t *wide = NULL
+    for array in (matrix, codes, scale):
+        if not isinstance(array, np.ndarray) or not array.flags.c_contiguous:
+            raise ValueError("matrix, codes and scale must be C-contiguous arrays")
+    if (matrix.dtype != np.float32 or scale.dtype != np.float32
+            or codes.dtype not in (np.int8, np.int16)):
+        raise ValueError(f"matrix, codes and scale are {matrix.dtype}, {codes.dtype} and "
+                         f"{scale.dtype}, expected float32, int8 or int16, and float32")
+    if (matrix.ndim != 2 or codes.shape != matrix.shape or scale.shape != matrix.shape[:1]
+            or matrix.shape[1] == 0):
         raise ValueError("codes and scale must fit the matrix, which must not be empty")
+    if not codes.flags.writeable or not scale.flags.writeable:
+        raise ValueError("codes and scale must be writeable")
+    rows, columns = matrix.shape
+    from_, scales = <const float *> np.PyArray_DATA(matrix), <float *> np.PyArray_DATA(scale)
+    if codes.dtype == np.int8:
+        narrow = <int8_t *> np.PyArray_DATA(codes)
+    else:
+        wide = <int16_t *> np.PyArray_DATA(codes)
     whole = <float *> malloc(2 * columns * sizeof(float))
     if whole == NULL:
         raise MemoryError
     with nogil:
         for row in range(rows):
-            scale[row] = fr_quantise_row(&matrix[row, 0], columns, largest, whole, whole + columns)
+            scales[row] = fr_quantise_row(from_ + row * columns, columns, largest, whole,
+                                          whole + columns)
             for k in range(columns):
-                codes[row, k] = <code> whole[k]
+                if narrow != NULL:
+                    narrow[row * columns + k] = <int8_t> whole[k]
+                else:
+                    wide[row * columns + k] = <int16_t> whole[k]
         free(whole)

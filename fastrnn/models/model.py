@@ -20,7 +20,7 @@ from fastrnn.models.along_time.pool import TimePool
 from fastrnn.models.along_time.stream import TimeStream
 from fastrnn.models.along_time.unrolled import Unrolled
 from fastrnn.models.batch import find_batch
-from fastrnn.models.bound import Bound, Bounds
+from fastrnn.models.bound import Bound, Bounds, TooManyBytesError
 from fastrnn.models.fingerprint import graph_fingerprint
 from fastrnn.models.fold import fold
 from fastrnn.models.fuse import fuse
@@ -288,10 +288,11 @@ class Model:
         if graph.data_decides:
             return plan.run
         names = [value.name for value in graph.inputs]
-        first = Bound(graph, dict(zip(names, values, strict=True)), self._binder)
-        if first.nbytes > _KEPT:
+        try:
+            first = Bound(graph, dict(zip(names, values, strict=True)), self._binder, _KEPT)
+        except TooManyBytesError:
             return plan.rerun
-        return Bounds(first, lambda: Bound(graph, first.inputs, self._binder))
+        return Bounds(first, lambda: Bound(graph, first.inputs, self._binder, _KEPT))
 
     def _streaming(self) -> str:
         """How it streams, in a line."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
+from itertools import pairwise
 
 import numpy as np
 import onnx_models
@@ -159,6 +161,34 @@ def test_shared_weights_are_scaled_only_as_far_as_the_file_allows():
     model = fastrnn.load_model(proto.SerializeToString())
     x = np.zeros((1, 128, 4), np.float32)
     assert np.isfinite(model(x)).all()
+
+
+def peak_of(call, *args):
+    """The most bytes that a call had at a time."""
+    tracemalloc.start()
+    try:
+        call(*args)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["call", "stream"])
+def test_what_cannot_stay_is_not_made_to_find_out(streams):
+    """A chain of nodes needs two values at a time, in its first run too."""
+    x = np.ones((4, 100_000), np.float32)
+    names = ["x", *(f"v{i}" for i in range(400))]
+    nodes = [helper.make_node("Neg", [a], [b]) for a, b in pairwise(names)]
+    nodes.append(helper.make_node("Neg", ["h"], ["h_out"]))
+    proto = onnx_models.model(
+        nodes,
+        [value("x", "batch", x.shape[1]), value("h", "batch", 4)],
+        [value(names[-1], "batch", x.shape[1]), value("h_out", "batch", 4)],
+    )
+    model = fastrnn.load_model(proto.SerializeToString())
+    run = model.stream(batch=4).step if streams else lambda x: model(x, np.zeros((4, 4)))
+    assert peak_of(run, x) < 64 * x.nbytes  # 400 times with all of them
+    assert peak_of(run, x) < 10 * x.nbytes
 
 
 def test_large_windows_take_no_time():

@@ -24,6 +24,10 @@ from fastrnn.models.step import FAULTS, Binder
 Call = Callable[[], Any]
 
 
+class TooManyBytesError(Exception):
+    """The arrays of a run are larger than what may stay."""
+
+
 class Bound:
     """The nodes of a graph in which no shape depends on data and no If is left.
 
@@ -31,17 +35,27 @@ class Bound:
     ----------
     inputs : arrays by name
         Their shapes and values are those of the first run, which making this is. They are copied.
+    most : bytes of all its arrays, constants among them
+
+    Raises
+    ------
+    TooManyBytesError
+        They would take more. No more are made then: of a long chain of nodes a plan holds two at a
+        time.
+    ValueError
+        A node cannot be computed; it is named.
 
     `inputs` and `outputs` are the arrays, by name: fill the former, call, read the latter. Several
     threads may not share one.
 
     Attributes
     ----------
-    nbytes : of all its arrays
     is_compiled : whether no call is one of NumPy's functions, which may warn
     """
 
-    def __init__(self, graph: Graph, inputs: Mapping[str, Array], binder: Binder) -> None:
+    def __init__(
+        self, graph: Graph, inputs: Mapping[str, Array], binder: Binder, most: float
+    ) -> None:
         self.inputs = {name: np.array(array, order="C") for name, array in inputs.items()}
         self._constants = graph.constants
         self._values: dict[str, Any] = {"": None, **graph.constants, **self.inputs}
@@ -51,12 +65,12 @@ class Bound:
         self._products: dict[str, Over] = {}  # the last calls of values
         self._uses = Counter(name for node in graph.nodes for name in reads(node))
         self._uses.update(graph.outputs.values())
+        first = [base for base in map(_base, self._values.values()) if base is not None]
+        self._left = most - sum({id(base): base.nbytes for base in first}.values())
         with np.errstate(all="ignore"):
             for node in graph.nodes:
                 self._add(node, binder)
         self.outputs = {name: self._values[value] for name, value in graph.outputs.items()}
-        arrays = {id(base): base for base in map(_base, self._values.values()) if base is not None}
-        self.nbytes = sum(array.nbytes for array in arrays.values())
         self.is_compiled = all(_is_sure(call) or _is_whole(call) for call in self._calls)
         del self._values, self._products, self._uses
 
@@ -76,6 +90,9 @@ class Bound:
         results = [np.asarray(one) for one in (made if isinstance(made, tuple) else (made,))]
         others_fixed = all(name in self._constants or not name for name in node.inputs[1:])
         if not (node.op.kind and given and others_fixed and _looks_at(given[0], results)):
+            self._left -= sum(array.nbytes for array in results)
+            if self._left < 0:
+                raise TooManyBytesError
             results = [_own(array) for array in results]
             calls = self._calls_for(node, function, given, results)
             self._calls += calls

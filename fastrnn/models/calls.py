@@ -7,7 +7,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
-from fastrnn.models.bound import Bound, Bounds
+from fastrnn.models.bound import Bound, Bounds, TooManyBytesError
 from fastrnn.models.fold import fold
 from fastrnn.models.graph import Graph
 from fastrnn.models.ops.table import Array
@@ -56,10 +56,11 @@ class Calls:
         if graph.data_decides:
             return plan.run
         names = [value.name for value in graph.inputs]
-        first = Bound(graph, dict(zip(names, values, strict=True)), self._binder)
-        if first.nbytes > _KEPT:
+        try:
+            first = Bound(graph, dict(zip(names, values, strict=True)), self._binder, _KEPT)
+        except TooManyBytesError:
             return plan.rerun
-        return Bounds(first, lambda: Bound(graph, first.inputs, self._binder))
+        return Bounds(first, lambda: Bound(graph, first.inputs, self._binder, _KEPT))
 
 
 def _depends_on_shapes(graph: Graph) -> bool:

@@ -138,9 +138,11 @@ class Recurrence:
         rows = len(given[0])
         if rows > (1 if self.batch.single else MOST_ROWS):
             return None
-        run = self._filled(list(given), states, 0, rows, None)
+        run, inputs = self._taken(given, states, 0, rows, None)
         if run.bound is None:
+            self._runner.give(run)
             return None
+        self._fill(run, inputs, states)
         own = [run.inputs[self._order.index(i)] for i in range(len(self._order))]
         count = len(self._given)
         axes = self.batch.axes
@@ -159,15 +161,36 @@ class Recurrence:
         self._runner.give(groove.run)
 
     def _filled(
-        self, given: list[Array], states: Sequence[Array], start: int, stop: int, at: Array | None
+        self,
+        given: Sequence[Array],
+        states: Sequence[Array],
+        start: int,
+        stop: int,
+        at: Array | None,
     ) -> Run:
         """A run of these rows, done."""
+        run, inputs = self._taken(given, states, start, stop, at)
+        self._fill(run, inputs, states)
+        return run
+
+    def _taken(
+        self,
+        given: Sequence[Array],
+        states: Sequence[Array],
+        start: int,
+        stop: int,
+        at: Array | None,
+    ) -> tuple[Run, list[Array]]:
+        """A run for these rows, and what is to be filled in."""
         if at is None:
             own = [*given, *[state[start:stop] for state in states]]
         else:
             own = [*given, *[state.take(at[start:stop], 0) for state in states]]
         inputs = [own[place] for place in self._order]
-        run = self._runner.take(stop - start, inputs)
+        return self._runner.take(stop - start, inputs), inputs
+
+    def _fill(self, run: Run, inputs: Sequence[Array], states: Sequence[Array]) -> None:
+        """Do a run of `inputs`."""
         for buffer, array in zip(run.inputs, inputs, strict=True):
             np.copyto(buffer, array)
         run.run()
@@ -177,7 +200,6 @@ class Recurrence:
                     f"a state is {state.shape[1:]} of one stream before a call, and "
                     f"{run.outputs[place].shape[1:]} after it"
                 )
-        return run
 
     def _nothing(self, given: Sequence[Array]) -> list[Array]:
         """The outputs for no rows, whose shapes are those of one row."""

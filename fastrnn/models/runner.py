@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from fastrnn.models.bound import Bound
+from fastrnn.models.bound import Bound, TooManyBytesError
 from fastrnn.models.fold import fold
 from fastrnn.models.graph import Graph
 from fastrnn.models.ops.table import Array
@@ -87,8 +88,10 @@ class Run:
         self._plan = runner.plan
         if not graph.data_decides:
             names = [value.name for value in graph.inputs]
-            bound = Bound(graph, dict(zip(names, views, strict=True)), runner.binder)
-            if bound.nbytes <= MOST_BYTES:
+            with contextlib.suppress(TooManyBytesError):
+                bound = Bound(
+                    graph, dict(zip(names, views, strict=True)), runner.binder, MOST_BYTES
+                )
                 self._bound = bound
                 views, outputs = list(bound.inputs.values()), list(bound.outputs.values())
         self._views = views

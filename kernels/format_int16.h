@@ -11,12 +11,13 @@
 #define FORMAT_TILES INT16_TILES
 #define FORMAT_INPUT 4
 
-typedef vec_int FORMAT(weight), FORMAT(input), FORMAT(sum);
+typedef vec_int FORMAT(weight), FORMAT(input);
+typedef vec_sum FORMAT(sum);
 
 INLINE vec_int FORMAT(load)(const char *p) { return vi_load(p); }
 INLINE vec_int FORMAT(spread)(const char *p) { return vi_spread(p); }
-INLINE vec_int FORMAT(zero)(void) { return vi_zero(); }
-INLINE vec_int FORMAT(madd)(vec_int sum, vec_int weight, vec_int a) { return vi_madd(sum, weight, a); }
+INLINE vec_sum FORMAT(zero)(void) { return vs_start(vi_zero()); }
+INLINE vec_sum FORMAT(madd)(vec_sum sum, vec_int weight, vec_int a) { return vi_madd(sum, weight, a); }
 INLINE void FORMAT(put)(char *to, vec_int a) { vi_store_halves(to, a); }
 INLINE vec_int FORMAT(offset)(vec_int a) { (void)a; return vi_set1(0); }
 
@@ -26,7 +27,7 @@ INLINE vec_code FORMAT(decode)(const row_code *codes, size_t i) { return spread_
 
 INLINE vec FORMAT(add)(vec from, FORMAT(sum) sum, const char *header, vec_code code)
 {
-    return add_codes(from, sum, header, code);
+    return add_codes(from, vs_total(sum), header, code);
 }
 
 #include "encode.h"

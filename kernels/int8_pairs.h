@@ -4,7 +4,7 @@
 #define INT8_FLIP 0x00008080u
 #define INT8_SWAP 1
 
-typedef vec_int sum_int8;
+typedef vec_sum sum_int8;
 typedef struct { vec_int first, second; } weight_int8, input_int8;     /* k's 0 and 1; 2 and 3 */
 
 INLINE weight_int8 load_int8(const char *p)
@@ -14,7 +14,7 @@ INLINE weight_int8 load_int8(const char *p)
 }
 
 INLINE input_int8 spread_int8(const char *p) { return (input_int8){vi_spread(p), vi_spread(p + WORD)}; }
-INLINE sum_int8 zero_int8(void) { return vi_zero(); }
+INLINE sum_int8 zero_int8(void) { return vs_start(vi_zero()); }
 
 INLINE sum_int8 madd_int8(sum_int8 sum, weight_int8 w, input_int8 a)
 {
@@ -28,7 +28,7 @@ INLINE void other_int8(weight_int8 *w)
     KEEP_ORDER(w->second);
 }
 
-INLINE vec_int total_int8(sum_int8 sum) { return sum; }
+INLINE vec_int total_int8(sum_int8 sum) { return vs_total(sum); }
 INLINE void put_int8(char *to, vec_int a) { vi_store_halves(to, a); }
 
 INLINE vec_int offset_int8(vec_int a)

@@ -52,6 +52,9 @@ cdef extern from "slots.h" nogil:
     bint fr_pool_has(fr_pool *, int64_t)
     fr_pool_result fr_pool_open(fr_pool *, int64_t *)
     fr_pool_result fr_pool_close(fr_pool *, int64_t)
+    int64_t fr_pool_now()
+    size_t fr_pool_idle(fr_pool *, int64_t, int64_t *, size_t)
+    fr_pool_result fr_pool_evict(fr_pool *, int64_t, int64_t)
     fr_workspace *fr_pool_enter(fr_pool *, size_t)
     void fr_pool_leave(fr_workspace *)
     fr_pool_result fr_pool_claim(fr_pool *, fr_workspace *, size_t, size_t *)
@@ -146,6 +149,17 @@ cdef class Pool:
         cdef fr_pool_result result = fr_pool_close(self.pool, self.as_id(id))
         if result != FR_POOL_OK:
             self.refuse(result, id)
+
+    def evict(self, double idle_seconds):
+        """Close the streams that no call used for so long, and none that a call is using.
+
+        Returns their ids.
+        """
+        cdef int64_t until = fr_pool_now() - <int64_t> (1e9 * idle_seconds)
+        ids = np.empty(self.capacity, np.int64)
+        cdef int64_t *found = <int64_t *> np.PyArray_DATA(ids)
+        cdef size_t i, n = fr_pool_idle(self.pool, until, found, len(ids))
+        return [found[i] for i in range(n) if fr_pool_evict(self.pool, found[i], until) == FR_POOL_OK]
 
     def step(self, ids, x, out=None):
         """One time step of the streams `ids`: x (n, I) to the last layer's h (n, P)."""

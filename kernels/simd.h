@@ -2,7 +2,7 @@
  *
  *   simd_dispatch.c               the table of instruction sets; packing is dispatched from there
  *   cpu.c                         what this CPU and OS can run
- *   simd_{generic,avx2,avx512}.c  one stub per instruction set: its target region around the bodies
+ *   simd_{generic,avx2,neon,...}.c  one stub per instruction set: its target region around the bodies
  *   vector_{...}.h                floor 1: the few vector operations of one instruction set
  *   activation.h                  sigmoid and tanh on those
  *   pack.h tile.h cells.h layer.h run.h product.h  floor 2, the bodies: layout, matrix product, gates, layer,
@@ -18,11 +18,11 @@
 #include "engine.h"
 
 /* Slowest first: a CPU's best is the last one it supports. */
-typedef enum { FR_ISA_GENERIC, FR_ISA_AVX2, FR_ISA_AVX512, FR_ISA_AVX512VNNI, FR_ISA_COUNT } fr_isa;
+typedef enum { FR_ISA_GENERIC, FR_ISA_AVX2, FR_ISA_AVX512, FR_ISA_AVX512VNNI, FR_ISA_NEON, FR_ISA_COUNT } fr_isa;
 
 fr_isa fr_isa_best(void);
 int fr_isa_supported(fr_isa isa);       /* compiled in, and this CPU and OS can run it */
-const char *fr_isa_name(fr_isa isa);    /* "generic", "avx2", "avx512", "avx512vnni" */
+const char *fr_isa_name(fr_isa isa);    /* "generic", "avx2", "avx512", "avx512vnni", "neon" */
 
 /* The engine of a supported instruction set; its pack refuses (NULL) other dtypes than FR_FLOAT32. */
 const fr_engine *fr_simd_engine(fr_isa isa);

@@ -28,6 +28,11 @@ static const isa_row isas[FR_ISA_COUNT] = {
     [FR_ISA_AVX512] = NOT_HERE(avx512),
     [FR_ISA_AVX512VNNI] = NOT_HERE(avx512vnni),
 #endif
+#if defined(__aarch64__)
+    [FR_ISA_NEON] = ROW(neon, always),
+#else
+    [FR_ISA_NEON] = NOT_HERE(neon),
+#endif
 };
 
 const char *fr_isa_name(fr_isa isa) { return isas[isa].engine.name; }

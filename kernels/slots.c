@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <string.h>
+#include <time.h>
 
 #include "claim.h"
 
@@ -12,6 +13,12 @@
 #endif
 #define NEXT_STREAM (1ll << 32)     /* from one id of a slot to the next */
 #define NO_STREAM (-1)
+
+#ifdef CLOCK_MONOTONIC_COARSE       /* Linux's, five times as fast to read */
+#define CLOCK CLOCK_MONOTONIC_COARSE
+#else
+#define CLOCK CLOCK_MONOTONIC
+#endif
 
 struct fr_pool {
     const fr_stack *stack;
@@ -151,6 +158,32 @@ static fr_pool_result claim_one(fr_pool *p, int64_t id, fr_slot **found)
     return FR_POOL_OK;
 }
 
+int64_t fr_pool_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static void use(fr_slot *slot, int64_t now) { __atomic_store_n(&slot->used, now, __ATOMIC_RELAXED); }
+
+static int is_idle(const fr_slot *slot, int64_t until)
+{
+    return __atomic_load_n(&slot->used, __ATOMIC_RELAXED) <= until;
+}
+
+size_t fr_pool_idle(fr_pool *p, int64_t until, int64_t *ids, size_t room)
+{
+    size_t found = 0, slots = capacity_of(p);
+    for (size_t i = 0; i < slots && found < room; i++) {
+        const fr_slot *slot = slot_at(p, i);
+        int64_t id = __atomic_load_n(&slot->id, __ATOMIC_RELAXED);
+        if (id != NO_STREAM && is_idle(slot, until))
+            ids[found++] = id;
+    }
+    return found;
+}
+
 int fr_pool_has(fr_pool *p, int64_t id)
 {
     fr_slot *slot = slot_of(p, id);
@@ -169,6 +202,7 @@ fr_pool_result fr_pool_open(fr_pool *p, int64_t *id)
         p->free = slot->next_free;
         memcpy(slot->state, p->initial, p->state_bytes);
         *id = slot->next_id;
+        use(slot, fr_pool_now());
         __atomic_store_n(&slot->id, *id, __ATOMIC_RELAXED);
         p->open++;
         fr_release(&slot->busy);
@@ -177,12 +211,17 @@ fr_pool_result fr_pool_open(fr_pool *p, int64_t *id)
     return result;
 }
 
-fr_pool_result fr_pool_close(fr_pool *p, int64_t id)
+fr_pool_result fr_pool_close(fr_pool *p, int64_t id) { return fr_pool_evict(p, id, INT64_MAX); }
+
+fr_pool_result fr_pool_evict(fr_pool *p, int64_t id, int64_t until)
 {
     fr_slot *slot;
     pthread_mutex_lock(&p->lock);
     fr_pool_result result = claim_one(p, id, &slot);
-    if (result == FR_POOL_OK) {
+    if (result == FR_POOL_OK && !is_idle(slot, until)) {
+        fr_release(&slot->busy);
+        result = FR_POOL_BUSY;
+    } else if (result == FR_POOL_OK) {
         __atomic_store_n(&slot->id, NO_STREAM, __ATOMIC_RELAXED);
         p->open--;
         if (slot->next_id <= INT64_MAX - NEXT_STREAM) {     /* else the slot has no ids left, and is not used again */
@@ -252,9 +291,11 @@ void fr_pool_leave(fr_workspace *w) { fr_release(&w->busy); }
 
 fr_pool_result fr_pool_claim(fr_pool *p, fr_workspace *w, size_t n, size_t *bad)
 {
+    int64_t now = fr_pool_now();
     for (size_t i = 0; i < n; i++) {
         fr_pool_result result = claim_one(p, w->ids[i], &w->slots[i]);
         if (result == FR_POOL_OK) {
+            use(w->slots[i], now);
             w->states[i] = w->slots[i]->state;
             continue;
         }

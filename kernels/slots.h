@@ -19,6 +19,7 @@ struct fr_slot {
     char busy;              /* claimed: the state is the claimant's */
     int64_t id;             /* of the open stream, else NO_STREAM; read at any time, written while claimed */
     int64_t next_id;        /* of the stream that has it next */
+    int64_t used;           /* when the stream was claimed last, in ns of fr_pool_now */
     void *state;            /* fr_stack_state_reals(stack) */
     fr_slot *next_free;
 };
@@ -58,6 +59,13 @@ int fr_pool_has(fr_pool *pool, int64_t id);     /* whether it is open; an answer
 /* A new stream in its initial state; where the pool is full and may grow, in twice as many slots. */
 fr_pool_result fr_pool_open(fr_pool *pool, int64_t *id);
 fr_pool_result fr_pool_close(fr_pool *pool, int64_t id);
+
+/* Nanoseconds of a clock that goes on, exact to some milliseconds; no system call. */
+int64_t fr_pool_now(void);
+/* Writes the ids of up to `room` streams that were claimed last at `until` or before, and returns how many. */
+size_t fr_pool_idle(fr_pool *pool, int64_t until, int64_t *ids, size_t room);
+/* Closes a stream, if it was claimed last at `until` or before; else FR_POOL_BUSY. */
+fr_pool_result fr_pool_evict(fr_pool *pool, int64_t id, int64_t until);
 
 /* Room for n rows, NULL if there is no memory. Ends in fr_pool_leave. The first call after the pool grew takes time in
  * proportion to its slots. */

@@ -29,6 +29,11 @@ INLINE vec v_mul(vec a, vec b) { return _mm512_mul_ps(a, b); }
 INLINE vec v_div(vec a, vec b) { return _mm512_div_ps(a, b); }
 INLINE vec v_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
 INLINE vec v_fnma(vec a, vec b, vec c) { return _mm512_fnmadd_ps(a, b, c); }
+
+typedef vec vec_same;
+INLINE vec_same v_same(const float *p) { return v_set1(*p); }
+INLINE vec v_fma_same(vec_same a, vec b, vec c) { return v_fma(a, b, c); }
+
 INLINE vec v_min(float limit, vec a) { return _mm512_min_ps(_mm512_set1_ps(limit), a); }
 INLINE vec v_max(float limit, vec a) { return _mm512_max_ps(_mm512_set1_ps(limit), a); }
 INLINE vec v_abs(vec a) { return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), a); }
@@ -69,8 +74,12 @@ INLINE vec_int vi_spread(const char *p)
 INLINE void vi_store_halves(char *p, vec_int a) { _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(a)); }
 INLINE vec_int vi_high_bytes(vec_int a) { return _mm512_srai_epi16(a, 8); }
 
+typedef vec_int vec_sum;
+INLINE vec_sum vs_start(vec_int zero) { return zero; }
+INLINE vec_int vs_total(vec_sum sum) { return sum; }
+
 #ifdef AVX512_VNNI
-INLINE vec_int vi_madd(vec_int sum, vec_int a, vec_int b) { return _mm512_dpwssd_epi32(sum, a, b); }
+INLINE vec_sum vi_madd(vec_sum sum, vec_int a, vec_int b) { return _mm512_dpwssd_epi32(sum, a, b); }
 
 /* sum + the products of each lane's 4 bytes, those of a unsigned */
 INLINE vec_int vi_madd_bytes(vec_int sum, vec_int a, vec_int b) { return _mm512_dpbusd_epi32(sum, a, b); }
@@ -87,7 +96,7 @@ INLINE void vi_store_bytes(char *p, vec_int a)
     _mm_storeu_si128((__m128i *)(p + 16), _mm_unpackhi_epi32(low, high));
 }
 #else
-INLINE vec_int vi_madd(vec_int sum, vec_int a, vec_int b)
+INLINE vec_sum vi_madd(vec_sum sum, vec_int a, vec_int b)
 {
     sum = _mm512_add_epi32(sum, _mm512_madd_epi16(a, b));
     KEEP_ORDER(sum);

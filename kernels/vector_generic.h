@@ -34,6 +34,11 @@ INLINE vec v_div(vec a, vec b) { return a / b; }
 INLINE vec v_fma(vec a, vec b, vec c) { return a * b + c; }
 INLINE vec v_fnma(vec a, vec b, vec c) { return c - a * b; }
 
+/* what every column is multiplied by: the float at any p in each lane; a * b + c with it */
+typedef vec vec_same;
+INLINE vec_same v_same(const float *p) { return v_set1(*p); }
+INLINE vec v_fma_same(vec_same a, vec b, vec c) { return v_fma(a, b, c); }
+
 /* mask ? a : b, mask lanes all ones or all zeros */
 INLINE vec v_select(vec_bits mask, vec a, vec b)
 {
@@ -93,8 +98,13 @@ INLINE vec_int vi_high_bytes(vec_int a)
     return ((vec_int)((vec_bits)a << 16) >> 24 & 0xffff) | (vec_int)((vec_bits)(a >> 24) << 16);
 }
 
+/* Sums of such products: a number for each lane, in parts as the instruction set adds them. From zero on; added up. */
+typedef vec_int vec_sum;
+INLINE vec_sum vs_start(vec_int zero) { return zero; }
+INLINE vec_int vs_total(vec_sum sum) { return sum; }
+
 /* sum + the products of each lane's low halves and of its high halves, signed; wraps round */
-INLINE vec_int vi_madd(vec_int sum, vec_int a, vec_int b)
+INLINE vec_sum vi_madd(vec_sum sum, vec_int a, vec_int b)
 {
     vec_int a_low = (vec_int)((vec_bits)a << 16) >> 16, b_low = (vec_int)((vec_bits)b << 16) >> 16;
     return vi_add(sum, vi_add(a_low * b_low, (a >> 16) * (b >> 16)));

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import os
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -18,12 +19,14 @@ import urllib.error
 import urllib.request
 
 import numpy as np
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.sync.client import connect
 
 import fastrnn
 from fastrnn.layers.weights import StackConfig
-from fastrnn.serve.server import Limits, Server
+from fastrnn.serve.limits import Limits
+from fastrnn.serve.server import Server
 
 
 def masked(payload, *, opcode=2, fin=True):
@@ -146,6 +149,27 @@ def inherited(signum, handler):
         signal.signal(signum, before)
 
 
+def unlabelled(text):
+    """Return the samples of Prometheus's text that have no labels."""
+    families = text_string_to_metric_families(text)
+    return {s.name: s.value for family in families for s in family.samples if not s.labels}
+
+
+def make_certificate(folder, name="one"):
+    """Return the paths of a certificate for 127.0.0.1 and localhost, signed by itself, and key."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("no openssl to make a certificate with")
+    chain, key = folder / f"{name}.pem", folder / f"{name}.key"
+    subprocess.run(
+        [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+         "-days", "2", "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost",
+         "-keyout", key, "-out", chain],
+        check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    return chain, key
+
+
 class ServerProcess:
     """`fastrnn serve` in a process of its own, on a free port of the loopback."""
 
@@ -155,11 +179,12 @@ class ServerProcess:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         self.banner = [self.process.stdout.readline(), self.process.stdout.readline()]
-        found = re.search(r"serving ws://127\.0\.0\.1:(\d+)/stream", self.banner[1])
+        found = re.search(
+            r"serving (wss?://(?:localhost|127\.0\.0\.1:(\d+))/stream)", self.banner[1]
+        )
         if found is None:
             raise AssertionError(f"no banner: {self.banner}, {self.process.communicate()}")
-        self.port = int(found[1])
-        self.url = f"ws://127.0.0.1:{self.port}/stream"
+        self.url, self.port = found[1], int(found[2] or 0)
 
     def __enter__(self):
         return self
@@ -194,8 +219,7 @@ class ServerProcess:
 
     def metrics(self):
         """Return the samples of /metrics without those that have labels."""
-        families = text_string_to_metric_families(self.get("/metrics")[1])
-        return {s.name: s.value for family in families for s in family.samples if not s.labels}
+        return unlabelled(self.get("/metrics")[1])
 
     def wait_for_streams(self, count):
         """Wait until so many streams are open."""

@@ -487,9 +487,11 @@ def test_an_x_that_becomes_shorter_while_it_is_read_is_told(make, monkeypatch, c
 
 
 def test_nothing_is_mapped():
-    """A mapped file that somebody truncates kills the process."""
+    """A mapped file that somebody truncates kills the process; memory without a file cannot be."""
     for path in Path(fastrnn.__file__).parent.rglob("*.py"):
-        assert "mmap" not in path.read_text("utf-8"), path
+        assert "mmap" not in path.read_text("utf-8").replace("mmap.mmap(-1", "").replace(
+            "import mmap", ""
+        ), path
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

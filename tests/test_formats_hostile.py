@@ -71,7 +71,7 @@ def test_nothing_in_a_pickle_is_imported_or_called(name, container, tmp_path, mo
         assert list(formats.read(tmp_path / "b.pt")) == ["w"]
 
     assert not (tmp_path / hostile_pickles.CANARY).exists()
-    assert set(sys.modules) - loaded <= {"encodings.latin_1"}
+    assert set(sys.modules) - loaded <= {"encodings.latin_1", "encodings.cp437"}  # zipfile's
 
 
 def test_the_canary_sings_when_pickle_reads_it(tmp_path, monkeypatch):

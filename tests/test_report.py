@@ -284,6 +284,25 @@ def test_points_of_the_roofline_have_names():
     assert min(b - a for a, b in itertools.pairwise(heights)) > 0.04
 
 
+def test_the_roofline_has_a_roof_of_integers():
+    pytest.importorskip("matplotlib")
+    from fastrnn.plots.roofline import roofline
+
+    record = synthetic_record()
+    (isa,) = {record["machine"]["isa"]["chosen"]}
+    record["limits"][isa]["int8_gops"] = 321.0
+    rows = [case_rows("LSTM", 512, batch, 1, runners=())[0] for batch in (1, 16)]
+    record["compact"] = [
+        {**row, "isa": isa, "weight_dtype": name} for row in rows for name in ("int8", "int16")
+    ]
+    (axes,) = roofline(record).axes
+    assert [text.get_text() for text in axes.texts if text.get_text().startswith("321")] == [
+        "321: the same of int8 and int16 weights"
+    ]
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert {"int8 weights", "int16 weights"} <= set(labels)
+
+
 @pytest.mark.parametrize(
     ("us", "batch", "said"),
     [

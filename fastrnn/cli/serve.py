@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import re
 import resource
-import signal
-import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,22 +12,20 @@ import numpy as np
 from fastrnn.cli.extras import without_extra
 from fastrnn.cli.models.options import add_frame_shape, add_options, as_typed, is_model
 from fastrnn.cli.models.options import load as load_whole
-from fastrnn.cli.output import OK, USAGE, CommandError, note, plural, say
+from fastrnn.cli.output import USAGE, CommandError
 from fastrnn.cli.prefix import add_prefix
+from fastrnn.cli.serving import serve
 from fastrnn.cli.unsaid import add_unsaid, add_weight_dtype, load_stack
+from fastrnn.cli.where import Where, add_where, check_where
 from fastrnn.errors import FormatError
 from fastrnn.formats import read
 from fastrnn.models import Model
 
 if TYPE_CHECKING:
-    from fastrnn.serve.server import Limits
+    from fastrnn.serve.limits import Limits
 
 
 SPARE_FILES = 768  # descriptors beside those of the streams: the server's spare sockets, and more
-
-# Python's default of 5 ms is how long the thread that steps may wait, after each kernel call, for a
-# busy event loop to let it hand over the results.
-SWITCH_SECONDS = 0.0005
 
 _EPILOG = """\
 protocol: connect to ws://HOST:PORT/stream. The first message is the hello, JSON in text, with
@@ -40,11 +35,19 @@ float32 (k, input_size), is answered by one of (k, output_size). In text, at any
   {"op": "load", "state": BASE64}   go on from a saved state, of this server or another;
                                     answered by {"op": "load"}
   {"op": "reset"}                   begin anew; answered by {"op": "reset"}
-GET /health answers "ok"; GET /metrics is for Prometheus; with --page, GET / is a page that feeds a
-stream and draws what comes back, to which the server's own address may connect.
+GET /health answers "ok"; GET /metrics is for Prometheus: of all workers together; with --page,
+GET / is a page that feeds a stream and draws what comes back, to which the server's own address may
+connect.
 
-SIGTERM, SIGINT or SIGHUP drains: what was received is answered, each client is sent {"op": "drain",
-"state": BASE64}, the state after its last answer, and the connection is closed with 1001.
+SIGTERM or SIGINT drains: what was received is answered, each client is sent {"op": "drain",
+"state": BASE64}, the state after its last answer, and the connection is closed with 1001. SIGHUP
+reads --tls-cert, --tls-key and --token-file anew, for connections to come; without them it drains.
+
+tokens: Authorization: Bearer TOKEN, or in a browser the subprotocols "fastrnn" and "bearer.TOKEN".
+A request without one that is in the file gets HTTP 401, but for /health.
+
+A worker that ends is replaced; its clients lose the connection (1006), and go on elsewhere from
+the last state that they asked for with save.
 
 close codes:
   1001  the server drains              1003  a text message that is no command
@@ -52,7 +55,8 @@ close codes:
   1009  message or answer too big      1011  the server failed
   1013  no stream is free (HTTP 503)   4000  a state that is damaged or of another model
 
-There is no authentication and no TLS here: bind to loopback, and put a proxy in front.
+Whoever reaches it may use it, unless there are tokens; who is on the way can read and change what
+is said, unless there is TLS. So it binds to the loopback unless told.
 """
 
 
@@ -73,29 +77,14 @@ def add_parser(subparsers: Any) -> None:
         help="the tensor of FILE with which streams begin, and to which a reset goes back: "
         "(num_layers, hidden_size); of an LSTM h=NAME,c=NAME, or one that holds both: (2, ...)",
     )  # fmt: skip
-    where = parser.add_argument_group("where")
-    where.add_argument("--host", default="127.0.0.1", help="address to bind to (%(default)s)")
-    where.add_argument("--port", type=int, default=8765, help="0: any that is free (%(default)s)")
-    where.add_argument(
-        "--origin", metavar="URL", action="append", default=[],
-        help="let web pages of this origin connect, such as https://example.org; may be repeated",
-    )  # fmt: skip
-    where.add_argument(
-        "--metrics-host", metavar="NAME", action="append", default=[],
-        help="answer /metrics under this name too, beside addresses and localhost; may be repeated",
-    )  # fmt: skip
-    where.add_argument(
-        "--page",
-        action="store_true",
-        help="answer / with a page to try the model with: a file, the microphone, noise or a sine",
-    )
+    add_where(parser)
     add_unsaid(parser)
     add_weight_dtype(parser)
     add_frame_shape(add_options(parser))
     limits = parser.add_argument_group("limits")
     limits.add_argument("--threads", type=int, default=1, help="for one kernel call (%(default)s)")
     for name, kind, default, text in (
-        ("streams", int, 1000, "connections at once"),
+        ("streams", int, 1000, "connections at once, of each worker"),
         ("batch", int, 256, "streams in one kernel call"),
         ("wait-ms", float, 0.0, "how long a frame may wait for others when the CPU is idle"),
         ("message", int, 262144, "bytes of one message, or its answer"),
@@ -122,18 +111,19 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM, SIGINT or SIGHUP."""
+    """Serve until SIGTERM or SIGINT."""
     with without_extra("serve", "serve"):
-        from fastrnn.serve.server import Limits
+        from fastrnn.serve.limits import Limits
     for name in ("max_wait_ms", "max_rate", "idle_seconds", "drain_seconds"):
         if not 0 <= getattr(args, name) < float("inf"):
             raise CommandError(f"--{name.replace('_', '-')}: expected 0 or more", USAGE)
-    if not 0 <= args.port <= 65535:
-        raise CommandError(f"--port {args.port}: expected 0 to 65535", USAGE)
+    where = check_where(args)
     limits = Limits(**{name: getattr(args, name) for name in Limits.__dataclass_fields__})
     _allow_files(limits.max_streams + SPARE_FILES)
     layer = _load(args)
-    return asyncio.run(_serve(layer, limits, _initial_state(args, layer), args))
+    begin = _initial_state(args, layer)
+    with where:
+        return _serve(layer, limits, begin, where, args)
 
 
 def _load(args: argparse.Namespace) -> Any:
@@ -217,14 +207,12 @@ def _about(layer: Any) -> dict[str, str | int]:
     return {"cell": "Model", "input_shape": shapes[0], "output_shape": shapes[1]}
 
 
-async def _serve(layer: Any, limits: Limits, initial_state: Any, args: argparse.Namespace) -> int:
+def _serve(
+    layer: Any, limits: Limits, initial_state: Any, where: Where, args: argparse.Namespace
+) -> int:
     from fastrnn.serve.page import Page
     from fastrnn.serve.server import Server
 
-    stop = asyncio.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:  # as of nohup
-            asyncio.get_running_loop().add_signal_handler(signum, stop.set)
     try:
         server = Server(
             layer,
@@ -233,22 +221,10 @@ async def _serve(layer: Any, limits: Limits, initial_state: Any, args: argparse.
             args.metrics_host,
             _about(layer),
             initial_state=initial_state,
-            page=Page(args.origin) if args.page else None,
+            tokens=where.tokens,
+            board=where.board,
+            page=Page(args.origin, token=where.tokens is not None) if args.page else None,
         )
     except ValueError as error:  # a bidirectional layer, or options that do not fit it
         raise CommandError(str(error), USAGE) from None
-    try:
-        host, port = await server.start(args.host, args.port)
-        say(f"{layer}".partition("\n")[0])
-        where = f"{f'[{host}]' if ':' in host else host}:{port}"
-        say(f"serving ws://{where}/stream, until SIGTERM")
-        if args.page:
-            say(f"a page to try it: http://{where}/")
-        if sys.stdout is not None:  # closed before Python started
-            sys.stdout.flush()
-        sys.setswitchinterval(SWITCH_SECONDS)
-        await stop.wait()
-        note(f"draining {plural(len(server.batcher), 'stream')}")
-    finally:
-        await server.drain()
-    return OK
+    return serve(server, where, f"{layer}".partition("\n")[0])

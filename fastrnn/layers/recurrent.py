@@ -6,7 +6,7 @@ Shapes in this module: T steps, B rows, I input_size, H hidden_size, L num_layer
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
@@ -327,7 +327,14 @@ class RecurrentLayer(Described, Generic[S]):
             If the layer is bidirectional: its reverse direction starts at the end of the sequence;
             or for a batch or state that does not fit.
         """
-        return Stream(self._packed, self._cell, batch, self.batch_first, initial_state)
+        return Stream(
+            self._packed,
+            self._cell,
+            batch,
+            self.batch_first,
+            initial_state,
+            self._identify,
+        )
 
     def pool(self, capacity: int, grow: bool = False, initial_state: State = None) -> StreamPool[S]:
         """Make a pool of streams that come and go one by one and are stepped in any subset.
@@ -357,9 +364,14 @@ class RecurrentLayer(Described, Generic[S]):
             capacity,
             grow,
             self.batch_first,
-            partial(_identify, self._stack, self._config, self._weights, self._cell_options),
+            self._identify,
             initial_state,
         )
+
+    @property
+    def _identify(self) -> Callable[[], bytes]:
+        """What finds the fingerprint of the stack as it is now."""
+        return partial(_identify, self._stack, self._config, self._weights, self._cell_options)
 
     @property
     def fingerprint(self) -> str:

@@ -145,7 +145,7 @@ class Model:
             named with the reason.
         """
         if self._states:
-            return ModelStream(self._recurrence, batch, initial_state)
+            return ModelStream(self._recurrence, batch, self._digest, initial_state)
         return TimeStream(self._unrolled, batch, initial_state)
 
     @property

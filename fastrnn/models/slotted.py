@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Generic, TypeVar
@@ -13,6 +13,7 @@ from fastrnn.errors import PoolFullError
 from fastrnn.formats import onnx
 from fastrnn.models.inputs import element_dtype
 from fastrnn.models.ops.table import Array
+from fastrnn.streams.herd import Herd
 from fastrnn.streams.pool import MOST_STREAMS, Ids
 from fastrnn.streams.slots import Slots
 from fastrnn.streams.states import seal, unseal
@@ -22,8 +23,10 @@ NAME = "model pool"
 S = TypeVar("S")  # what some streams keep from call to call
 
 
-class Pool(ABC, Generic[S]):
+class Pool(Herd, Generic[S]):
     """Streams that come and go, whatever they keep: ids, states saved and loaded, growth."""
+
+    _name = NAME
 
     def __init__(self, capacity: int, grow: bool, fingerprint: Callable[[], bytes]) -> None:
         if (
@@ -113,14 +116,7 @@ class Pool(ABC, Generic[S]):
         """Whether `id` is an open stream."""
         return id in self._slots
 
-    def open(self) -> int:
-        """Open a stream, at its beginning, and return its id: an int >= 0.
-
-        Raises
-        ------
-        PoolFullError
-            If `capacity` streams are open and the pool may not grow.
-        """
+    def _open_one(self) -> int:
         return self._open(self._fresh())
 
     def _open(self, state: S) -> int:
@@ -134,9 +130,14 @@ class Pool(ABC, Generic[S]):
         self._write([id], state)
         return id
 
-    def close(self, id: int, *, wait: bool = False) -> None:
-        """Close a stream; its id will never again be a stream. Waits and raises as `step`."""
-        in_turn(wait, self._slots.close, id)
+    def _close_one(self, id: int) -> None:
+        self._slots.close(id)
+
+    def _evict(self, idle_seconds: float) -> list[int]:
+        return self._slots.evict(idle_seconds)
+
+    def _clone_one(self, id: int) -> int:
+        return self._open(self._read([id]))
 
     def reset(self, ids: Ids, *, wait: bool = False) -> None:
         """Have the streams `ids` begin anew. Waits and raises as `step`."""
@@ -150,25 +151,10 @@ class Pool(ABC, Generic[S]):
         with self._slots.using(ids) as slots:
             self._put(slots, state)
 
-    def save(self, id: int, *, wait: bool = False) -> bytes:
-        """Return the state of stream `id` as bytes that `load` takes, here or on another machine.
+    def _save_one(self, id: int) -> bytes:
+        return seal(self._fingerprint, self._pack(self._read([id])))
 
-        They carry the fingerprint of the model and a checksum. Waits and raises as `step`.
-        """
-        return seal(self._fingerprint, self._pack(in_turn(wait, self._read, [id])))
-
-    def load(self, data: bytes) -> int:
-        """Open a stream in the state that `save` returned, and return its id.
-
-        Raises
-        ------
-        StateError
-            If `data` is damaged, or of another model.
-        TypeError
-            If it is not bytes.
-        PoolFullError
-            As `open`.
-        """
+    def _load_one(self, data: bytes) -> int:
         return self._open(self._unpack(unseal(data, self._fingerprint, NAME)))
 
     @cached_property

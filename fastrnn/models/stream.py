@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from fastrnn.models.kept import row_numbers
 from fastrnn.models.live import NAME, Live
 from fastrnn.models.ops.table import Array
 from fastrnn.models.recurrence import Recurrence
+from fastrnn.streams.states import seal, unseal
 from fastrnn.streams.turns import in_turn
 
 
@@ -37,11 +39,16 @@ class ModelStream(Live):
     """
 
     def __init__(
-        self, recurrence: Recurrence, batch: int | None, initial_state: Any = None
+        self,
+        recurrence: Recurrence,
+        batch: int | None,
+        fingerprint: Callable[[], bytes],
+        initial_state: Any = None,
     ) -> None:
         check_batch(batch)
         super().__init__()
         self.batch = batch
+        self._make_fingerprint = fingerprint
         self._recurrence = recurrence
         self._intake, self._outlet = recurrence.intake(NAME), recurrence.outlet
         self._initial = (
@@ -125,9 +132,7 @@ class ModelStream(Live):
         In the file's shape, with the batch where the file has it. Setting copies in; for what does
         not fit it raises ValueError or TypeError and changes nothing.
         """
-        with self._turn():
-            copies = [state.copy() for state in self._states]
-        return self._recurrence.types.shown(copies, self.batch is not None)
+        return self._recurrence.types.shown(self._copies(), self.batch is not None)
 
     @state.setter
     def state(self, state: Any) -> None:
@@ -137,6 +142,51 @@ class ModelStream(Live):
         with self._turn():
             for own, state in zip(self._states, states, strict=True):
                 own[rows] = state[rows]
+
+    def save(self, *, wait: bool = False) -> Any:
+        """Return the state as bytes that `load` takes, as a pool's; with a batch a list, by row.
+
+        A pool of the same model takes them, and the other way round. Waits and raises as `step`.
+        """
+        states = in_turn(wait, self._copies)
+        saved = [
+            seal(
+                self._fingerprint,
+                self._recurrence.types.packed([state[row : row + 1] for state in states]),
+            )
+            for row in range(self.batch or 1)
+        ]
+        return saved[0] if self.batch is None else saved
+
+    def load(self, data: Any, *, wait: bool = False) -> None:
+        """Go on in the state that `save` returned: bytes, or with a batch a list of them, by row.
+
+        Raises
+        ------
+        StateError
+            If it is damaged, or of another model; the state is as before.
+        ValueError, TypeError
+            If it is of another number of rows, or not bytes.
+        BusyError
+            If another thread is in a call.
+        """
+        rows = [data] if self.batch is None else data
+        if not isinstance(rows, (list, tuple)):
+            raise TypeError(f"{NAME}: state is {type(data).__name__}, expected a list")
+        if len(rows) != (self.batch or 1):
+            raise ValueError(f"{NAME}: {len(rows)} states, expected {self.batch}")
+        unpacked = self._recurrence.types.unpacked
+        loaded = [unpacked(unseal(row, self._fingerprint, NAME), NAME) for row in rows]
+        states = [np.concatenate(parts) for parts in zip(*loaded, strict=True)]
+        in_turn(wait, self._set, states, slice(None))
+
+    def _copies(self) -> list[Array]:
+        with self._turn():
+            return [state.copy() for state in self._states]
+
+    @cached_property
+    def _fingerprint(self) -> bytes:
+        return self._make_fingerprint()
 
     def __repr__(self) -> str:
         return f"<{NAME}, batch={self.batch}>"

@@ -24,6 +24,8 @@ from fastrnn.plots.tables import OURS, Record, Row, binary_size, by_case, in_wor
 
 Array = npt.NDArray[np.float64]
 
+INTEGERS = {"int8": "D", "int16": "v"}  # weights' types, and their markers
+
 _NAME_ROOM = 0.042  # of the height of the picture
 
 
@@ -51,6 +53,13 @@ def roofline(record: Record) -> Figure | None:
         f"{limits['gflops']:.0f} GFLOP/s: multiply-adds, {isa}, one core",
         (span[-1], limits["gflops"]), (0, 3), textcoords="offset points", ha="right", fontsize=8,
     )  # fmt: skip
+    compact = [
+        row
+        for row in record.get("compact", [])
+        if row["steps"] == 1 and row.get("isa") == isa and row.get("weight_dtype") in INTEGERS
+    ]
+    if compact and limits.get("int8_gops"):
+        span = _integers(axes, compact, limits["int8_gops"], span)
     for cell, marker in (("LSTM", "o"), ("GRU", "^"), ("RNN", "s")):
         for row, at in zip(ours, x, strict=True):
             if row["cell"] == cell:
@@ -99,6 +108,25 @@ def _name_points(axes: Axes, ours: Sequence[Row], x: Array) -> None:
             va="center", annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": "#bbbbbb", "lw": 0.5, "relpos": (0, 0.5)},
         )  # fmt: skip
+
+
+def _integers(axes: Axes, rows: Sequence[Row], peak: float, span: Array) -> Array:
+    """The roof of integer weights, and their points, hollow; how far the axis of x then goes."""
+    at = np.array([row["gflops"] / row["gb_per_s"] for row in rows])
+    wide = np.geomspace(span[0], max(span[-1], at.max() * 1.3), 200)
+    axes.axhline(peak, color=BLACK, linewidth=1.2, linestyle="--")
+    axes.annotate(
+        f"{peak:.0f}: the same of int8 and int16 weights",
+        (wide[-1], peak), (0, 3), textcoords="offset points", ha="right", fontsize=8,
+    )  # fmt: skip
+    for name, marker in INTEGERS.items():
+        chosen = [row["weight_dtype"] == name for row in rows]
+        heights = [row["gflops"] for row, wanted in zip(rows, chosen, strict=True) if wanted]
+        axes.plot(
+            at[chosen], heights, marker, markersize=5, color=GREY, markerfacecolor="none",
+            linestyle="none", label=f"{name} weights",
+        )  # fmt: skip
+    return wide
 
 
 def _levels(bandwidth: Sequence[Sequence[float]]) -> list[tuple[float, float]]:

@@ -10,54 +10,44 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import ssl
 import time
 import traceback
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 from websockets.asyncio.server import Server as WebSocketServer
-from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed
 
 from fastrnn.errors import PoolFullError, StateError
 from fastrnn.serve import protocol
 from fastrnn.serve.batcher import Batcher
+from fastrnn.serve.board import Board
 from fastrnn.serve.connection import Connection
 from fastrnn.serve.crowd import Crowd
 from fastrnn.serve.door import Door
+from fastrnn.serve.figures import Counts
 from fastrnn.serve.hosts import check_origin
-from fastrnn.serve.metrics import Counts, Metrics
+from fastrnn.serve.limits import Limits
+from fastrnn.serve.listen import Place
+from fastrnn.serve.listener import CLOSE_SECONDS, listen
+from fastrnn.serve.metrics import Metrics
 from fastrnn.serve.page import Page
 from fastrnn.serve.protocol import RefusedError
 from fastrnn.serve.reports import Reports
 from fastrnn.serve.served import Served
 from fastrnn.serve.session import Session
+from fastrnn.serve.tokens import Tokens
 
 WIRE = np.dtype("<f4")
 
 # For /health, /metrics, handshakes and refusals, beside those that hold streams. asyncio takes up
 # to 100 sockets at once, and one that was taken has some turns to say what it wants.
 SPARE_SOCKETS = 512
-HANDSHAKE_SECONDS, CLOSE_SECONDS, SWEEP_SECONDS = 10.0, 5.0, 0.5
+SWEEP_SECONDS = 0.5
 LINGER_SECONDS = 0.2  # of a drain: for clients with as much between two frames
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one server bears, and what one client may do."""
-
-    max_streams: int = 1000
-    max_batch: int = 256
-    max_wait_ms: float = 0.0
-    max_message: int = 256 * 1024  # bytes, of an answer too
-    # Frames a second of one connection, beyond a second's burst; 0: any. What has no frames, a
-    # command or a ping, counts as one.
-    max_rate: float = 0.0
-    idle_seconds: float = 300.0  # without a message, or with an answer that is not taken
-    drain_seconds: float = 10.0
 
 
 class Server:
@@ -76,6 +66,10 @@ class Server:
         What the hello says of the layer beside its sizes.
     initial_state : optional
         Where streams begin and what a reset goes back to, as `layer.pool` takes it.
+    tokens : Tokens, optional
+        Who may connect, and ask for /metrics where streams are served; None: anybody.
+    board : Board, optional
+        Where servers in other processes tell their figures, of which /metrics is the sum.
     page : Page, optional
         A page to try the model with, answered to "/".
 
@@ -95,6 +89,8 @@ class Server:
         about: Mapping[str, str | int] | None = None,
         *,
         initial_state: Any = None,
+        tokens: Tokens | None = None,
+        board: Board | None = None,
         page: Page | None = None,
     ) -> None:
         for origin in origins:
@@ -130,49 +126,71 @@ class Server:
         self._crowd = Crowd(limits.max_streams + SPARE_SOCKETS)
         self._connections: set[Connection] = set()
         self._draining = asyncio.Event()
-        self._websockets: WebSocketServer | None = None
+        self._listeners: list[WebSocketServer] = []
         self._sweeper: asyncio.Task[None] | None = None
         self.counts = Counts()
         self._logger = logging.getLogger("fastrnn.serve")
         self._reports = Reports(self._logger, time.monotonic)
-        metrics = Metrics(self.batcher, self.counts)
-        self._door = Door(metrics, self._reports, limits.max_streams, hosts, page)
+        self._metrics = Metrics(self.batcher, self.counts, board)
+        self._door = Door(self._metrics, self._reports, limits.max_streams, hosts, tokens, page)
 
-    async def start(self, host: str, port: int) -> tuple[str, int]:
+    async def start(
+        self,
+        host: str,
+        port: int,
+        *,
+        place: Place | None = None,
+        certificate: ssl.SSLContext | None = None,
+        told: Place | None = None,
+    ) -> tuple[str, int]:
         """Listen on `host` and `port` (0: any that is free), and return the address bound to.
+
+        Parameters
+        ----------
+        host : str
+        port : int
+        place : Place, optional
+            Where to listen instead: a socket, or an address that processes share.
+        certificate : ssl.SSLContext, optional
+            What is shown for TLS; None: without TLS.
+        told : Place, optional
+            Where to answer /metrics and /health, without TLS and tokens, instead of /metrics with
+            the streams.
 
         Raises
         ------
         OSError
-            If the address cannot be had.
+            If an address cannot be had.
         """
-        silent = logging.Logger("fastrnn.serve.websockets", logging.CRITICAL + 1)
-        silent.addHandler(logging.NullHandler())  # it would quote what strangers send
-        self._websockets = await serve(
-            self._converse,
-            host,
-            port,
-            origins=self._origins,  # type: ignore[arg-type]  # Origin is a NewType of str
-            compression=None,
-            process_request=self._door.answer,
-            process_response=self._door.report,
-            server_header=None,
-            open_timeout=HANDSHAKE_SECONDS,
-            ping_interval=None,  # the connection knows better when to ping
-            close_timeout=CLOSE_SECONDS,
-            max_size=self.limits.max_message,
-            max_queue=None,  # it has an inbox instead
-            logger=silent,
-            create_connection=partial(  # type: ignore[arg-type]
-                Connection,
-                crowd=self._crowd,
-                most_bytes=self.limits.max_message,
-                rate=self.limits.max_rate,
-            ),
-        )
+        if told is not None:
+            self._door.tells = False
+            await self._listen(told, None, self._door.tell)
+        found = await self._listen(place or Place(host, port), certificate, self._door.answer)
         self._sweeper = asyncio.create_task(self._sweep())
-        address = self._websockets.sockets[0].getsockname()
-        return address[0], address[1]
+        return found
+
+    async def _listen(
+        self, place: Place, certificate: ssl.SSLContext | None, answer: Callable[..., Any]
+    ) -> tuple[str, int]:
+        make = partial(
+            Connection,
+            crowd=self._crowd,
+            most_bytes=self.limits.max_message,
+            rate=self.limits.max_rate,
+        )
+        listener = await listen(
+            place,
+            certificate,
+            self._converse,
+            make,
+            origins=self._origins,
+            process_request=answer,
+            process_response=self._door.report,
+            max_size=self.limits.max_message,
+        )
+        self._listeners.append(listener)
+        address = listener.sockets[0].getsockname()
+        return (address, 0) if isinstance(address, str) else (address[0], address[1])
 
     async def drain(self) -> None:
         """Answer what was received, close every connection with GOING_AWAY, and stop.
@@ -180,17 +198,19 @@ class Server:
         What is not done within drain_seconds is cut off.
         """
         self._draining.set()
-        if self._websockets is not None:
-            self._websockets.close(close_connections=False)
+        if self._listeners:
+            for listener in self._listeners:
+                listener.close(close_connections=False)
             self._crowd.close()
             for connection in [*self._connections]:
                 connection.hold()
             cut = asyncio.get_running_loop().call_later(self.limits.drain_seconds, self._crowd.cut)
-            await self._websockets.wait_closed()
+            await asyncio.gather(*(listener.wait_closed() for listener in self._listeners))
             cut.cancel()
         if self._sweeper is not None:
             self._sweeper.cancel()
         await self.batcher.drain()
+        self._metrics.publish()
         self._reports.flush(whole=True)
 
     def _check_max_message(self) -> None:
@@ -206,6 +226,7 @@ class Server:
     async def _converse(self, connection: Any) -> None:
         """Serve one connection, from hello to close."""
         self.counts.accepted += 1
+        begin = time.monotonic()
         self._connections.add(connection)
         self._crowd.settle(connection)
         if self._draining.is_set():
@@ -229,6 +250,11 @@ class Server:
             self._logger.error("a connection failed\n%s", "\n".join(ascii(x)[1:-1] for x in lines))
             code, reason = protocol.INTERNAL, "internal error"
         self.counts.closes[code] += 1
+        if self._logger.isEnabledFor(logging.DEBUG):
+            known = getattr(connection, "username", None)
+            seconds = round(time.monotonic() - begin, 3)
+            fields = {"code": code, "reason": reason, "seconds": seconds, "client": known}
+            self._logger.debug("a connection closed", extra={"fields": fields})
         try:
             await connection.part(code, reason, CLOSE_SECONDS, linger)
         finally:
@@ -283,3 +309,4 @@ class Server:
             for connection in [*self._connections]:
                 connection.watch(now, self.limits.idle_seconds)
             self._reports.flush()
+            self._metrics.publish()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,12 +12,22 @@ WINDOW = 16_384  # samples kept of each quantity: p99.9 rests on 16, and is foun
 
 QUANTILES = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9}
 
+# Upper edges of the bins in which all samples are counted: such counts of many processes add up.
+ROWS = tuple(float(2**i) for i in range(13))
+MS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1000.0, 10000.0)
+FEW = 16  # samples: fewer are faster counted one by one
+
 
 class Window:
-    """The last WINDOW samples of one quantity, and the count and sum of all."""
+    """The last WINDOW samples of one quantity; count, sum, and counts by `edges` of all.
 
-    def __init__(self) -> None:
+    Of len(edges) + 1 bins, bin i has the samples up to edges[i] and over the edge before.
+    """
+
+    def __init__(self, edges: tuple[float, ...] = MS) -> None:
         self._samples = np.zeros(WINDOW)
+        self.edges = edges
+        self.bins = [0] * (len(edges) + 1)
         self.count = 0
         self.sum = 0.0
 
@@ -29,6 +40,12 @@ class Window:
         self._samples[: len(kept) - head] = kept[head:]
         self.count += len(values)
         self.sum += float(sum(values))
+        if len(values) < FEW:
+            for value in values:
+                self.bins[bisect_left(self.edges, value)] += 1
+        else:
+            found = np.bincount(np.searchsorted(self.edges, values), minlength=len(self.bins))
+            self.bins = [a + b for a, b in zip(self.bins, found.tolist(), strict=True)]
 
     def quantiles(self) -> dict[str, float]:
         """Return p50, p99, p99.9 and max of the samples kept, and the mean of all; {} if none."""
@@ -57,7 +74,7 @@ class Stats:
         self.nan_frames = 0
         self.errors = 0
         self.unmeasured = 0
-        self.batch_size = Window()
+        self.batch_size = Window(ROWS)
         self.queue_ms = Window()
         self.step_ms = Window()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Generic, TypeVar, cast
 
@@ -13,17 +13,19 @@ from fastrnn._kernels.core import Stack, as_array
 from fastrnn._kernels.pool import Pool
 from fastrnn.errors import PoolFullError
 from fastrnn.sequences import batch_major, row_order, state_parts, time_major
-from fastrnn.streams.states import load_state, save_state
+from fastrnn.streams.herd import Herd, Ids
+from fastrnn.streams.states import load_state, save_state, state_shapes
 from fastrnn.streams.turns import in_turn
 
 Array = npt.NDArray[Any]
 S = TypeVar("S")  # states: a pair of arrays for LSTM, an array otherwise
-Ids = Sequence[int] | npt.NDArray[np.integer[Any]]
 
 MOST_STREAMS = 2**31 - 1
 
+__all__ = ["MOST_STREAMS", "Ids", "StreamPool"]
 
-class StreamPool(Generic[S]):
+
+class StreamPool(Herd, Generic[S]):
     """The states of many streams through a unidirectional layer; made by `layer.pool(capacity)`.
 
     A stream is known by the id that `open` returned; no id is ever used again for another. Any
@@ -119,14 +121,7 @@ class StreamPool(Generic[S]):
         """Whether `id` is an open stream."""
         return id in self._pool
 
-    def open(self) -> int:
-        """Open a stream, of zero or the pool's initial state, and return its id: an int >= 0.
-
-        Raises
-        ------
-        PoolFullError
-            If `capacity` streams are open and the pool may not grow.
-        """
+    def _open_one(self) -> int:
         id = self._pool.open()
         if id is None:
             raise PoolFullError(
@@ -135,19 +130,11 @@ class StreamPool(Generic[S]):
             )
         return id
 
-    def close(self, id: int, *, wait: bool = False) -> None:
-        """Close a stream; its id will never again be a stream. Waits as `step`.
+    def _close_one(self, id: int) -> None:
+        self._pool.close(id)
 
-        Raises
-        ------
-        LookupError
-            If `id` is no open stream.
-        TypeError
-            If it is no integer.
-        BusyError
-            If another thread is using it.
-        """
-        in_turn(wait, self._pool.close, id)
+    def _evict(self, idle_seconds: float) -> list[int]:
+        return self._pool.evict(idle_seconds)
 
     def step(
         self, ids: Ids, x: npt.ArrayLike, out: Array | None = None, *, wait: bool = False
@@ -254,39 +241,22 @@ class StreamPool(Generic[S]):
         h, c = state_parts(state, self._pool.stack.has_cell_state, f"{self._name}: state")
         in_turn(wait, self._pool.set_state, ids, h, c)
 
-    def save(self, id: int, *, wait: bool = False) -> bytes:
-        """Return the state of stream `id` as bytes that `load` takes, here or on another machine.
+    def _clone_one(self, id: int) -> int:
+        return self._begun(*self._pool.get_state([id]))
 
-        They carry the fingerprint of the model (`layer.fingerprint`) and a checksum, and stay
-        loadable in later versions. Waits and raises as `step`.
-        """
-        h, c = in_turn(wait, self._pool.get_state, [id])
+    def _save_one(self, id: int) -> bytes:
+        h, c = self._pool.get_state([id])
         return save_state(self._fingerprint, h[:, 0], None if c is None else c[:, 0])
 
-    def load(self, data: bytes) -> int:
-        """Open a stream in the state that `save` returned, and return its id.
+    def _load_one(self, data: bytes) -> int:
+        h, c = load_state(data, self._fingerprint, *state_shapes(self._pool.stack), self._name)
+        return self._begun(h[:, None], None if c is None else c[:, None])
 
-        Raises
-        ------
-        StateError
-            If `data` is damaged, or of another model.
-        TypeError
-            If it is not bytes.
-        PoolFullError
-            As `open`.
-        """
-        stack = self._pool.stack
-        h, c = load_state(
-            data,
-            self._fingerprint,
-            (stack.num_layers, stack.output_size),
-            (stack.num_layers, stack.hidden_size) if stack.has_cell_state else None,
-            stack.dtype,
-            self._name,
-        )
-        id = self.open()
+    def _begun(self, h: Array, c: Array | None) -> int:
+        """Open a stream in a state (L, 1, P), (L, 1, H)."""
+        id = self._open_one()
         try:
-            self._pool.set_state([id], h[:, None], None if c is None else c[:, None])
+            self._pool.set_state([id], h, c)
         except BaseException:
             self._pool.close(id)
             raise

@@ -7,6 +7,7 @@ so that it never becomes somebody else's.
 from __future__ import annotations
 
 import operator
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Condition, Lock
@@ -32,6 +33,7 @@ class Slots:
         self._growing = False
         self._ids = np.full(capacity, -1, np.int64)  # -1: free
         self._uses = np.zeros(capacity, np.int64)
+        self._used = np.zeros(capacity)  # when a call had it last, in seconds
         self._busy = np.zeros(capacity, np.bool_)
         self._free = list(range(capacity - 1, -1, -1))
 
@@ -58,6 +60,7 @@ class Slots:
             id = int(self._uses[slot]) << _BITS | slot
             self._uses[slot] = (int(self._uses[slot]) + 1) & (_MASK >> 1)
             self._ids[slot] = id
+            self._used[slot] = time.monotonic()
             return id
 
     def grow(self, capacity: int, move: Callable[[int], None]) -> None:
@@ -75,6 +78,7 @@ class Slots:
                     self._free[:0] = range(capacity - 1, len(self._ids) - 1, -1)
                     self._ids = np.concatenate([self._ids, np.full(more, -1, np.int64)])
                     self._uses = np.concatenate([self._uses, np.zeros(more, np.int64)])
+                    self._used = np.concatenate([self._used, np.zeros(more)])
                     self._busy = np.concatenate([self._busy, np.zeros(more, np.bool_)])
             finally:
                 self._growing = False
@@ -87,6 +91,16 @@ class Slots:
             slot = int(self._claimable(wanted)[0])
             self._ids[slot] = -1
             self._free.append(slot)
+
+    def evict(self, idle_seconds: float) -> list[int]:
+        """Free the slots that no call had for so long, and has now; return their ids."""
+        until = time.monotonic() - idle_seconds
+        with self._turn:
+            idle = np.flatnonzero((self._ids >= 0) & ~self._busy & (self._used <= until))
+            ids: list[int] = self._ids[idle].tolist()
+            self._ids[idle] = -1
+            self._free.extend(idle.tolist())
+        return ids
 
     @contextmanager
     def using(self, ids: Sequence[int] | Array) -> Iterator[Array]:
@@ -107,6 +121,7 @@ class Slots:
                 self._turn.wait()
             slots = self._claimable(wanted)
             self._busy[slots] = True
+            self._used[slots] = time.monotonic()
         try:
             yield slots
         finally:

@@ -60,6 +60,12 @@ def load_state(
     return state[:, : h_shape[1]], state[:, h_shape[1] :] if c_shape else None
 
 
+def state_shapes(stack: Any) -> tuple[tuple[int, int], tuple[int, int] | None, Any]:
+    """The h_shape, c_shape and dtype of one stream, as `load_state` wants them."""
+    c_shape = (stack.num_layers, stack.hidden_size) if stack.has_cell_state else None
+    return (stack.num_layers, stack.output_size), c_shape, stack.dtype
+
+
 def unseal(data: bytes, fingerprint: bytes, what: str) -> bytes:
     """The content that `seal` was given. Raises as `load_state`."""
     if not isinstance(data, (bytes, bytearray, memoryview)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy.typing as npt
 from fastrnn._kernels.core import Stack, as_array
 from fastrnn._kernels.stepper import Stepper
 from fastrnn.sequences import batch_major, state_parts, time_major
+from fastrnn.streams.states import load_state, save_state, state_shapes
 from fastrnn.streams.turns import in_turn
 
 Array = npt.NDArray[Any]
@@ -37,7 +40,13 @@ class Stream(Generic[S]):
     """
 
     def __init__(
-        self, stack: Stack, cell: str, batch: int | None, batch_first: bool, initial_state: Any
+        self,
+        stack: Stack,
+        cell: str,
+        batch: int | None,
+        batch_first: bool,
+        initial_state: Any,
+        fingerprint: Callable[[], bytes],
     ) -> None:
         if batch is not None and (
             isinstance(batch, bool)
@@ -52,6 +61,7 @@ class Stream(Generic[S]):
             initial = state_parts(initial_state, stack.has_cell_state, what)
         self._stepper = Stepper(stack, self._name, batch, initial)
         self._batch_first = batch_first
+        self._make_fingerprint = fingerprint
         self.batch = batch
 
     def step(self, x: npt.ArrayLike, out: Array | None = None, *, wait: bool = False) -> Array:
@@ -119,6 +129,51 @@ class Stream(Generic[S]):
     def state(self, state: Any) -> None:
         stack = self._stepper.stack
         self._stepper.set_state(*state_parts(state, stack.has_cell_state, f"{self._name}: state"))
+
+    def save(self, *, wait: bool = False) -> Any:
+        """Return the state as bytes that `load` takes, as a pool's; with a batch a list, by row.
+
+        A pool of the same model takes them, and the other way round. Waits and raises as `step`.
+        """
+        h, c = in_turn(wait, self._stepper.get_state)
+        if self.batch is None:
+            return save_state(self._fingerprint, h, c)
+        return [
+            save_state(self._fingerprint, h[:, row], None if c is None else c[:, row])
+            for row in range(self.batch)
+        ]
+
+    def load(self, data: Any, *, wait: bool = False) -> None:
+        """Go on in the state that `save` returned: bytes, or with a batch a list of them, by row.
+
+        Raises
+        ------
+        StateError
+            If it is damaged, or of another model; the state is as before.
+        ValueError, TypeError
+            If it is of another number of rows, or not bytes.
+        BusyError
+            If another thread is in a call.
+        """
+        rows = [data] if self.batch is None else data
+        if isinstance(rows, (bytes, bytearray, memoryview)) or not isinstance(rows, (list, tuple)):
+            raise TypeError(f"{self._name}: state is {type(data).__name__}, expected a list")
+        if len(rows) != (self.batch or 1):
+            raise ValueError(f"{self._name}: {len(rows)} states, expected {self.batch}")
+        stack = self._stepper.stack
+        shapes = state_shapes(stack)
+        loaded = [load_state(row, self._fingerprint, *shapes, self._name) for row in rows]
+        h, c = (
+            None if parts[0] is None else np.stack(parts, axis=1)
+            for parts in zip(*loaded, strict=True)
+        )
+        if self.batch is None:
+            h, c = h[:, 0], None if c is None else c[:, 0]
+        in_turn(wait, self._stepper.set_state, h, c)
+
+    @cached_property
+    def _fingerprint(self) -> bytes:
+        return self._make_fingerprint()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Refuse copies and pickles, which would share or lose the live state."""

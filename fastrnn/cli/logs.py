@@ -1,0 +1,45 @@
+"""What a server writes to stderr: lines for people, or for machines an object in each."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from datetime import datetime, timezone
+
+FORMS = ("text", "json")
+
+LOGGER = logging.getLogger("fastrnn.serve")
+
+
+class JsonFormatter(logging.Formatter):
+    """A line of JSON for each record: time, level, process, message, and what the record adds."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, in ASCII."""
+        moment = datetime.fromtimestamp(record.created, timezone.utc)
+        return json.dumps(
+            {
+                "time": moment.isoformat(timespec="milliseconds"),
+                "level": record.levelname.lower(),
+                "process": os.getpid(),
+                "message": record.getMessage(),
+                **getattr(record, "fields", {}),
+            }
+        )
+
+
+def set_up_logs(form: str) -> None:
+    """Have the server's log, and what else is said while it runs, in one of FORMS on stderr."""
+    for handler in [*LOGGER.handlers]:
+        LOGGER.removeHandler(handler)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s") if form == "text" else JsonFormatter())
+    LOGGER.addHandler(handler)
+    LOGGER.propagate = False
+    LOGGER.setLevel(logging.INFO if form == "text" else logging.DEBUG)
+
+
+def tell(message: str) -> None:
+    """Say what the server is about."""
+    LOGGER.info("%s", message)

@@ -95,10 +95,11 @@ def performance_page() -> str:
         "## Weights of fewer bits",
         _section(readme, "### A quarter of the bytes"),
         "## Pictures",
-        *(f"![{alt}](pictures/{name})" for name, alt in PICTURES.items()),
+        *(f"![{alt}](pictures/{name})" for name, alt in PICTURES.items() if name not in said),
         *_tables(record),
     ]
-    return "\n\n".join(parts) + "\n"
+    text = "\n\n".join(parts) + "\n"
+    return re.sub(r"!\[[^]]*\]\(([^)]*)\)", r"[\g<0>](\1)", text)  # at full size, where asked
 
 
 def _section(readme: str, title: str) -> str:

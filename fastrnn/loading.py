@@ -151,4 +151,4 @@ def load_model(
     if "dtype" in options:
         raise TypeError("load_model: unknown argument 'dtype': types are those of the file")
     decide("load_model", options)
-    return Model.from_file(path, dict(fixed or {}), options, states, time_axis, shapes)
+    return Model._from_file(path, dict(fixed or {}), options, states, time_axis, shapes)

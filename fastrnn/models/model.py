@@ -87,7 +87,7 @@ class Model:
             )
 
     @classmethod
-    def from_file(
+    def _from_file(
         cls,
         path: Readable,
         fixed: Mapping[str, Any],
@@ -148,7 +148,10 @@ class Model:
             return ModelStream(self._recurrence, batch, self._digest, initial_state)
         return TimeStream(self._unrolled, batch, initial_state)
 
-    batch_first = True  # of the runs of its pools
+    @property
+    def batch_first(self) -> bool:
+        """Whether the runs of its pools have rows in front, and time behind them: always."""
+        return True
 
     def pool(
         self, capacity: int, grow: bool = False, initial_state: Any = None

@@ -147,7 +147,7 @@ def _write(path: str | os.PathLike[str], proto: Any, runs: Runs) -> None:
     if (example := runs.recorded()) is not None:
         proto.metadata_props.add(key=KEY, value=example.as_text())
     data = proto.SerializeToString()
-    model = Model.from_file(data, {}, {"engine": "auto", "isa": None, "threads": 1})
+    model = Model._from_file(data, {}, {"engine": "auto", "isa": None, "threads": 1})
     for run in runs.all:
         _compare(model, run.example)
     with replacing(path) as file:

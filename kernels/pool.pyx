@@ -159,7 +159,9 @@ cdef class Pool:
         ids = np.empty(self.capacity, np.int64)
         cdef int64_t *found = <int64_t *> np.PyArray_DATA(ids)
         cdef size_t i, n = fr_pool_idle(self.pool, until, found, len(ids))
-        return [found[i] for i in range(n) if fr_pool_evict(self.pool, found[i], until) == FR_POOL_OK]
+        return [
+            found[i] for i in range(n) if fr_pool_evict(self.pool, found[i], until) == FR_POOL_OK
+        ]
 
     def step(self, ids, x, out=None):
         """One time step of the streams `ids`: x (n, I) to the last layer's h (n, P)."""

@@ -4,11 +4,14 @@ Everything else is in pyproject.toml. The .pyx files are listed as they are, wit
 setuptools hands them to Cython at build time, and the source distribution carries them.
 """
 
+import os
+import shutil
 import sys
 from glob import glob
 
 import numpy
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 # No contraction: the same line must give the same bits in every copy of it; FMAs are written out.
 FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-g0"]
@@ -32,7 +35,29 @@ def extension(name: str, *sources: str) -> Extension:
     )
 
 
+class BuildExt(build_ext):
+    def build_extensions(self) -> None:
+        """Say what is missing, and how to get it, before the first file fails for lack of it."""
+        compiler = getattr(self.compiler, "compiler", None)  # Windows' has none
+        headers = [*self.include_dirs, *self.compiler.include_dirs]
+        missing = None
+        if compiler and not shutil.which(compiler[0]):
+            missing = f"a C compiler ({compiler[0]} is not on PATH)"
+        elif "CFLAGS" not in os.environ and not any(
+            os.path.exists(os.path.join(folder, "Python.h")) for folder in headers
+        ):
+            missing = "Python's headers (Python.h)"
+        if missing:
+            sys.exit(
+                f"fastrnn is compiled, which needs {missing}: on Debian "
+                "`apt install gcc python3-dev`, on Fedora `dnf install gcc python3-devel`, on "
+                "Alpine `apk add gcc musl-dev python3-dev`, on macOS `xcode-select --install`."
+            )
+        super().build_extensions()
+
+
 setup(
+    cmdclass={"build_ext": BuildExt},
     ext_modules=[
         extension("core"),
         extension("stepper"),

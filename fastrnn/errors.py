@@ -25,3 +25,10 @@ class PoolFullError(RuntimeError):
 
 class StateError(ValueError):
     """Bytes that are no saved state of this model: damaged, of another model, or something else."""
+
+
+def without_scipy(what: str) -> ModuleNotFoundError:
+    """Return what to raise where `what` was asked for and SciPy is not installed."""
+    return ModuleNotFoundError(
+        f"{what} needs SciPy, which is not installed: pip install scipy", name="scipy"
+    )

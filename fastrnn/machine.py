@@ -17,7 +17,7 @@ from fastrnn.version import __version__
 def info() -> dict[str, Any]:
     """Describe versions, CPU, engines and BLAS, as plain data.
 
-    Loads SciPy to ask which BLAS it has.
+    Loads SciPy, if it is installed, to ask which BLAS it has.
 
     Returns
     -------
@@ -26,44 +26,52 @@ def info() -> dict[str, Any]:
         process may use), "engines" (per dtype, the one that "auto" takes first), "weight_dtypes"
         (what the SIMD engine stores weights as), "isa" (of it: "chosen" and "available"),
         "blas" (name, version, and "threads", which its library's environment variable sets).
+        Without SciPy "scipy" and "blas" are None, and no dtype has the engine "blas".
 
     Examples
     --------
     >>> fastrnn.info()["isa"]["available"]
     ['generic', ...]
     """
-    import scipy
-
-    blas = scipy.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    scipy, blas = _scipy()
     cores = _cores()
     return {
         "version": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "scipy": scipy.__version__,
+        "scipy": scipy,
         "platform": platform.platform(),
         "cpu": _cpu_name(),
         "cores": cores,
         "engines": {
-            dtype: list(available_engines(np.dtype(dtype))) for dtype in ("float32", "float64")
+            dtype: [e for e in available_engines(np.dtype(dtype)) if scipy or e != "blas"]
+            for dtype in ("float32", "float64")
         },
         "weight_dtypes": list(WEIGHT_DTYPES),
         "isa": {"chosen": choose_isa(None), "available": list(available_isas())},
-        "blas": {
-            "name": blas["name"],
-            "version": blas["version"],
-            "threads": _blas_threads() or cores,
-        },
+        "blas": blas and {**blas, "threads": _blas_threads() or cores},
     }
 
 
 def in_words(value: object) -> str:
     """Return a value of `info` as a line of text."""
+    if value is None:
+        return "not installed"
     if isinstance(value, dict):
         return "; ".join(f"{key}: {in_words(item)}" for key, item in value.items())
     if isinstance(value, (list, tuple)):
         return ", ".join(map(in_words, value))
     return str(value)
+
+
+def _scipy() -> tuple[str | None, dict[str, str] | None]:
+    """Return the version of SciPy and the name and version of its BLAS, or None where it is not."""
+    try:
+        import scipy
+    except ImportError:
+        return None, None
+    blas = scipy.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})
+    return scipy.__version__, {key: blas.get(key, "unknown") for key in ("name", "version")}
 
 
 def _cores() -> int:

@@ -12,12 +12,13 @@
 #define FORMAT_TILES FLOAT32_TILES
 #define FORMAT_INPUT 4
 
-typedef vec FORMAT(weight), FORMAT(input), FORMAT(sum);
+typedef vec FORMAT(weight), FORMAT(sum);
+typedef vec_same FORMAT(input);
 
 INLINE vec FORMAT(load)(const char *p) { return v_load((const float *)p); }
-INLINE vec FORMAT(spread)(const char *p) { return v_set1(*(const float *)p); }
+INLINE vec_same FORMAT(spread)(const char *p) { return v_same((const float *)p); }
 INLINE vec FORMAT(zero)(void) { return v_set1(0.0f); }
-INLINE vec FORMAT(madd)(vec sum, vec weight, vec x) { return v_fma(x, weight, sum); }
+INLINE vec FORMAT(madd)(vec sum, vec weight, vec_same x) { return v_fma_same(x, weight, sum); }
 
 typedef int FORMAT(code);   /* a row is what it is */
 

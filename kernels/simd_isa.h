@@ -26,7 +26,7 @@ extern const fr_probe fr_simd_probe_avx512vnni;
 
 fr_layer *fr_simd_pack_neon(const fr_params *params);
 fr_product *fr_simd_pack_product_neon(const fr_product_params *params);
-void fr_simd_activate_neon(int tanh, const float *x, float *y, size_t n);
+void fr_simd_activate_neon(fr_activation kind, const float *x, float *y, size_t n);
 extern const fr_probe fr_simd_probe_neon;
 
 #endif

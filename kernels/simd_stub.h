@@ -24,11 +24,15 @@
 #endif
 
 /* UNROLL: the loop that follows has a constant, small count: unroll it whole, so that its sums are registers.
- * UNROLL_BY_4: keep its counting from taking the multiplications' places in the pipeline. */
-#if defined(__clang__)
+ * UNROLL_SOME: keep its counting from taking the multiplications' places in the pipeline; of smaller vectors, more,
+ * but GCC then spills. */
+#if defined(__clang__) && defined(__aarch64__)
 #define UNROLL _Pragma("clang loop unroll(full)")
-#define UNROLL_BY_4 _Pragma("clang loop unroll_count(4)")
+#define UNROLL_SOME _Pragma("clang loop unroll_count(8)")
+#elif defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#define UNROLL_SOME _Pragma("clang loop unroll_count(4)")
 #else
 #define UNROLL _Pragma("GCC unroll 32")
-#define UNROLL_BY_4 _Pragma("GCC unroll 4")
+#define UNROLL_SOME _Pragma("GCC unroll 4")
 #endif

@@ -27,7 +27,7 @@ INLINE void FORMAT(tile)(size_t rows, size_t vectors, size_t odd, const operand 
         UNROLL for (size_t m = 0; m < rows; m++)
             UNROLL for (size_t j = 0; j < vectors; j++)
                 sum[m][j] = FORMAT(zero)();
-        UNROLL_BY_4 for (; line < end; line++) {
+        UNROLL_SOME for (; line < end; line++) {
             if (rows >= MANY_ROWS && vectors == 2) {
                 UNROLL for (size_t at = 0; at < LINE; at += ALIGNMENT)
                     __builtin_prefetch(next + at, 0, 2);

@@ -25,6 +25,11 @@ INLINE vec v_mul(vec a, vec b) { return _mm256_mul_ps(a, b); }
 INLINE vec v_div(vec a, vec b) { return _mm256_div_ps(a, b); }
 INLINE vec v_fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
 INLINE vec v_fnma(vec a, vec b, vec c) { return _mm256_fnmadd_ps(a, b, c); }
+
+typedef vec vec_same;
+INLINE vec_same v_same(const float *p) { return v_set1(*p); }
+INLINE vec v_fma_same(vec_same a, vec b, vec c) { return v_fma(a, b, c); }
+
 INLINE vec v_min(float limit, vec a) { return _mm256_min_ps(_mm256_set1_ps(limit), a); }
 INLINE vec v_max(float limit, vec a) { return _mm256_max_ps(_mm256_set1_ps(limit), a); }
 INLINE vec v_abs(vec a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }

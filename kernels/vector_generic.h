@@ -34,6 +34,11 @@ INLINE vec v_div(vec a, vec b) { return a / b; }
 INLINE vec v_fma(vec a, vec b, vec c) { return a * b + c; }
 INLINE vec v_fnma(vec a, vec b, vec c) { return c - a * b; }
 
+/* what every column is multiplied by: the float at any p in each lane; a * b + c with it */
+typedef vec vec_same;
+INLINE vec_same v_same(const float *p) { return v_set1(*p); }
+INLINE vec v_fma_same(vec_same a, vec b, vec c) { return v_fma(a, b, c); }
+
 /* mask ? a : b, mask lanes all ones or all zeros */
 INLINE vec v_select(vec_bits mask, vec a, vec b)
 {

@@ -2,13 +2,15 @@
 #include <arm_neon.h>
 
 #define VEC_WIDTH 4
-#define FLOAT32_ROWS 6
-/* of 32 registers: 8 + 1 + 1, 12 + 2 + 1, 12 + 3 + 1, 16 + 4 + 1, 10 + 2 + 5, 12 + 2 + 6 */
-#define FLOAT32_TILES(row) row(1, 8, 8) row(2, 6, 6) row(3, 4, 4) row(4, 4, 4) row(5, 2, 2) row(6, 2, 2)
+#define FLOAT32_ROWS 5
+/* of 32 registers: 8 + 1 + 1, 12 + 2 + 1, 12 + 3 + 1, 16 + 4 + 1, 20 + 4 + 1; six rows, 24 + 4 + 1, spill */
+#define FLOAT32_TILES(row) row(1, 8, 8) row(2, 6, 6) row(3, 4, 4) row(4, 4, 4) row(5, 4, 4)
 #define INT8_ROWS 4
-#define INT8_TILES(row) row(1, 8, 8) row(2, 4, 4) row(3, 3, 3) row(4, 2, 2)
+/* two registers a sum, a weight and an x, the mask: 12 + 2 + 2, 16 + 2 + 4, 12 + 4 + 2, 16 + 4 + 2 */
+#define INT8_TILES(row) row(1, 6, 6) row(2, 4, 4) row(3, 2, 2) row(4, 2, 2)
 #define INT16_ROWS 6
-#define INT16_TILES(row) row(1, 8, 8) row(2, 6, 6) row(3, 4, 4) row(4, 2, 2) row(5, 2, 2) row(6, 2, 2)
+/* two registers a sum: 16 + 1 + 1, 16 + 2 + 1, 18 + 3 + 1, 16 + 2 + 1, 20 + 2 + 1, 24 + 2 + 1 */
+#define INT16_TILES(row) row(1, 8, 8) row(2, 4, 4) row(3, 3, 3) row(4, 2, 2) row(5, 2, 2) row(6, 2, 2)
 
 typedef float32x4_t vec;
 
@@ -23,6 +25,26 @@ INLINE vec v_mul(vec a, vec b) { return vmulq_f32(a, b); }
 INLINE vec v_div(vec a, vec b) { return vdivq_f32(a, b); }
 INLINE vec v_fma(vec a, vec b, vec c) { return vfmaq_f32(c, a, b); }
 INLINE vec v_fnma(vec a, vec b, vec c) { return vfmsq_f32(c, a, b); }
+
+#if defined(__clang__)
+/* In one lane, with which fmla multiplies: unlike a load to all lanes, this one takes an offset. Opaque, or clang makes
+ * it the other; GCC makes this one a load and a copy. */
+typedef float vec_same;
+
+INLINE vec_same v_same(const float *p)
+{
+    float a = *p;
+    KEEP_ORDER(a);
+    return a;
+}
+
+INLINE vec v_fma_same(vec_same a, vec b, vec c) { return vfmaq_n_f32(c, b, a); }
+#else
+typedef vec vec_same;
+INLINE vec_same v_same(const float *p) { return vld1q_dup_f32(p); }
+INLINE vec v_fma_same(vec_same a, vec b, vec c) { return vfmaq_f32(c, a, b); }
+#endif
+
 INLINE vec v_min(float limit, vec a) { return vminq_f32(vdupq_n_f32(limit), a); }
 INLINE vec v_max(float limit, vec a) { return vmaxq_f32(vdupq_n_f32(limit), a); }
 INLINE vec v_abs(vec a) { return vabsq_f32(a); }
@@ -32,6 +54,8 @@ INLINE vec v_infinite_below(vec x, float limit, vec a)
 {
     return vbslq_f32(vcltq_f32(x, vdupq_n_f32(limit)), vdupq_n_f32(INFINITY), a);
 }
+
+INLINE vec v_above(vec x, float limit, vec a, vec b) { return vbslq_f32(vcgtq_f32(x, vdupq_n_f32(limit)), a, b); }
 
 INLINE vec v_exponent(vec a) { return vreinterpretq_f32_s32(vshlq_n_s32(vreinterpretq_s32_f32(a), 23)); }
 
@@ -71,6 +95,8 @@ INLINE vec_sum vi_madd(vec_sum sum, vec_int a, vec_int b)
     int16x8_t x = vreinterpretq_s16_s32(a), y = vreinterpretq_s16_s32(b);
     sum.first = vmlal_s16(sum.first, vget_low_s16(x), vget_low_s16(y));
     sum.last = vmlal_high_s16(sum.last, x, y);
+    KEEP_ORDER(sum.first);
+    KEEP_ORDER(sum.last);
     return sum;
 }
 INLINE vec vi_float(vec_int a) { return vcvtq_f32_s32(a); }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,60 @@ fastrnn.GRU.from_state_dict(weights, engine="blas")
 print("scipy" in sys.modules)
 """
     assert python(code).stdout.split() == ["False", "True"]
+
+
+WITHOUT_SCIPY = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "scipy":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+import numpy, fastrnn
+"""
+
+
+def test_without_scipy_the_simd_engine_runs():
+    code = """
+weights = {k: numpy.ones(s, "f") for k, s in fastrnn.layers.weights.StackConfig("GRU", 3, 4).shapes().items()}
+layer = fastrnn.GRU.from_state_dict(weights)
+print(layer.engine, layer(numpy.ones((2, 3), "f"))[0].shape, layer.stream().step(numpy.ones(3, "f")).shape)
+from fastrnn.cli import main
+main(["info"])
+main(["demo", "--json"])
+"""
+    done = python(WITHOUT_SCIPY + code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("simd (2, 4) (4,)")
+    assert re.search(r"^ *scipy +not installed$", done.stdout, re.M)
+    assert re.search(r"^ *blas +not installed$", done.stdout, re.M)
+
+
+def test_without_scipy_info_lists_no_engine_that_needs_it():
+    code = "found = fastrnn.info(); print(found['engines'], found['scipy'], found['blas'])"
+    done = python(WITHOUT_SCIPY + code)
+    assert done.stdout.strip() == "{'float32': ['simd'], 'float64': []} None None", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [
+        ("fastrnn.GRU.from_state_dict(weights, dtype='float64')", "engine='blas', which alone"),
+        ("fastrnn.GRU.from_state_dict(weights, engine='blas')", "engine='blas', which alone"),
+        (
+            "from fastrnn.models.ops.elementwise import erf; erf(numpy.ones(2, 'f'))",
+            "the operator Erf needs SciPy",
+        ),
+    ],
+)
+def test_what_needs_scipy_says_so_in_a_sentence(code, what):
+    weights = """
+weights = {k: numpy.ones(s) for k, s in fastrnn.layers.weights.StackConfig("GRU", 3, 4).shapes().items()}
+"""
+    failed = python(WITHOUT_SCIPY + weights + code)
+    last = failed.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"ModuleNotFoundError: {what}")
+    assert last.endswith("needs SciPy, which is not installed: pip install scipy")
 
 
 def test_the_source_tree_without_its_core_says_so(tmp_path):

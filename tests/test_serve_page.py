@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import socket
+import threading
 import time
 import wave
 from importlib.util import find_spec
@@ -17,9 +18,11 @@ import numpy as np
 import pytest
 from serving import ServerProcess, handshake, make_layer
 from test_models import SILERO
+from websockets.sync.server import serve
 
 import fastrnn
 from fastrnn.formats import write
+from fastrnn.serve import protocol
 from fastrnn.serve.page import Page
 
 SPEECH = Path(__file__).parent / "data" / "speech.wav"
@@ -272,3 +275,50 @@ def test_the_connection_is_told_in_words(model, opened):
         process.process.send_signal(signal.SIGTERM)
         until(page, "status", lambda text: text == "closed: the server drains")
         assert "as the server drained: connect again, and load" in page.text_content("#state")
+
+
+class Asking:
+    """A server in a thread that gives the page which asks for a token, and wants a certain one."""
+
+    def __init__(self, token):
+        self.page, self.token, self.offered = Page(token=True), token, []
+        self.server = serve(
+            self.hello, "127.0.0.1", 0, process_request=self.answer, subprotocols=["fastrnn"]
+        )
+        self.port = self.server.socket.getsockname()[1]
+        self.thread = threading.Thread(target=self.server.serve_forever)
+
+    def answer(self, connection, request):
+        if request.path == "/":
+            return self.page.answer(connection, request)
+        self.offered.append(request.headers.get("Sec-WebSocket-Protocol", ""))
+        known = f"bearer.{self.token}" in self.offered[-1]
+        return None if known else connection.respond(401, "a token is wanted\n")
+
+    def hello(self, websocket):
+        websocket.send(protocol.hello({"cell": "Model"}, 3, 2, "0" * 64, {}))
+        websocket.recv()
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exception):
+        self.server.shutdown()
+        self.thread.join()
+
+
+def test_a_token_goes_with_the_connection_and_a_wrong_one_is_told(browser):
+    with Asking("secret-1") as server:
+        page = browser.new_context().new_page()
+        page.goto(f"http://127.0.0.1:{server.port}/")
+        assert page.text_content("#status") == "not connected"  # it waits for the token
+        for token, said in (("wrong", "refused: "), ("secret-1", "connected")):
+            page.fill("#token", token)
+            page.click("#connect")
+            until(page, "status", lambda text, said=said: text.startswith(said))
+        assert server.offered == ["fastrnn, bearer.wrong", "fastrnn, bearer.secret-1"]
+        assert "secret-1" not in page.content()
+        page.click("#disconnect")
+        until(page, "status", lambda text: text == "disconnected")
+        page.context.close()

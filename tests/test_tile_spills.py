@@ -19,14 +19,21 @@ from test_simd_check import HOUSE_FLAGS
 
 KERNELS = Path(__file__).parent.parent / "kernels"
 ISAS = [path.stem.removeprefix("vector_") for path in sorted(KERNELS.glob("vector_*.h"))]
-MULTIPLICATION = re.compile(r"v?(fmadd\w+ps|mulps|pmaddwd|pmulld|pdpbusd|pdpwssd)$")
+MULTIPLICATION = re.compile(
+    r"v?(fmadd\w+ps|mulps|pmaddwd|pmulld|pdpbusd|pdpwssd)$|fmla$|smlal2?$|mla$|fmul$"
+)
+ARM = "aarch64-linux-gnu-"  # prefix of Debian's cross compiler and objdump
 INSTRUCTION = re.compile(r"\s*([0-9a-f]+):\t(?:[0-9a-f]{2} )*\s*(?:notrack )?(\S+)\s*(.*)")
 FUNCTION = re.compile(r"[0-9a-f]+ <(tile_(\d+)x(\d+)[^>]*)>:")
 
 pytestmark = [
-    pytest.mark.skipif(platform.machine() != "x86_64", reason="reads x86 instructions"),
+    pytest.mark.skipif(platform.machine() != "x86_64", reason="compiles for x86 and across"),
     pytest.mark.skipif(shutil.which("objdump") is None, reason="no objdump"),
 ]
+needs_arm = pytest.mark.skipif(
+    not all(shutil.which(ARM + tool) for tool in ("gcc", "objdump")),
+    reason="no aarch64-linux-gnu-gcc",
+)
 
 
 class Instruction(NamedTuple):
@@ -42,14 +49,20 @@ class Tile(NamedTuple):
     body: list[Instruction]
 
 
+def tools(compiler: str, isa: str) -> tuple[str, str]:
+    """The compiler and the disassembler for an instruction set."""
+    return (f"{ARM}gcc", f"{ARM}objdump") if isa == "neon" else (compiler, "objdump")
+
+
 def compiled_tiles(compiler: str, isa: str, kernels: Path, work: Path) -> list[Tile]:
     """The tiles in the object code of an instruction set, compiled as it ships."""
     compiled = work / f"{isa}.o"
     source = kernels / f"simd_{isa}.c"
+    compiler, objdump = tools(compiler, isa)
     command = [compiler, *HOUSE_FLAGS, "-O3", "-g0", "-fPIC", "-c", "-o", compiled, source]
     subprocess.run(command, check=True)
     listing = subprocess.run(
-        ["objdump", "--disassemble", "--no-show-raw-insn", compiled],
+        [objdump, "--disassemble", "--no-show-raw-insn", compiled],
         check=True, capture_output=True, text=True,
     ).stdout  # fmt: skip
     tiles: list[Tile] = []
@@ -69,8 +82,9 @@ def inner_loops(body: list[Instruction]) -> list[list[Instruction]]:
     """The loops that hold no other loop, and multiply."""
     edges = []
     for instruction in body:
-        if instruction.name.startswith("j") and instruction.operands[:1] != "*":
-            target = int(instruction.operands.split()[0], 16)
+        jump = instruction.name.startswith(("j", "b.", "cb", "tb")) or instruction.name == "b"
+        if jump and instruction.operands[:1] != "*":
+            target = int(re.search(r"([0-9a-f]+) <", instruction.operands)[1], 16)
             if target <= instruction.address:
                 edges.append((target, instruction.address))
     inner = [
@@ -87,16 +101,18 @@ def stack_traffic(tile: Tile) -> list[str]:
     has_frame = any(
         i.name == "mov" and i.operands.replace(" ", "") == "%rsp,%rbp" for i in tile.body
     )
-    stack = re.compile(r"\(%r[sb]p[^)]*\)$" if has_frame else r"\(%rsp[^)]*\)$")
+    stack = re.compile(r"\(%r[sb]p[^)]*\)$" if has_frame else r"\(%rsp[^)]*\)$|\[sp[^]]*\]$")
     return [
         f"{i.name} {i.operands}"
         for loop in inner_loops(tile.body)
         for i in loop
-        if stack.search(i.operands) and re.search("%[xyz]mm", i.operands)
+        if stack.search(i.operands) and re.search(r"%[xyz]mm|\bq\d", i.operands)
     ]
 
 
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(
+    "isa", [pytest.param(isa, marks=needs_arm if isa == "neon" else ()) for isa in ISAS]
+)
 def test_no_tile_spills(compiler, isa, tmp_path):
     tiles = compiled_tiles(compiler, isa, KERNELS, tmp_path)
     rows = {tile.rows for tile in tiles}

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from fastrnn._kernels import simd
 from fastrnn._kernels.core import Stack
+from fastrnn.errors import without_scipy
 from fastrnn.layers.compact import SCALE
 from fastrnn.layers.weights import StackConfig
 
@@ -70,6 +71,14 @@ def choose_isa(isa: str | None) -> str:
     return chosen
 
 
+def _blas_capsule() -> object:
+    try:
+        from fastrnn._kernels.blas import ENGINE
+    except ModuleNotFoundError as error:
+        raise without_scipy("engine='blas', which alone computes in float64,") from error
+    return ENGINE
+
+
 def parameter_names(suffix: str) -> tuple[str, ...]:
     """The names of a layer and direction's parameters, in the order that `Stack` takes them."""
     matrices = [f"weight_{kind}{suffix}" for kind in ("ih", "hh", "hr")]
@@ -99,10 +108,7 @@ def pack(
 
     For the SIMD engine with `isa`, or for the BLAS engine if that is None.
     """
-    if isa is not None:
-        capsule = simd.ENGINES[isa]
-    else:
-        from fastrnn._kernels.blas import ENGINE as capsule  # noqa: N811
+    capsule = simd.ENGINES[isa] if isa is not None else _blas_capsule()
     layers = [tuple(map(weights.get, parameter_names(suffix))) for suffix in config.suffixes()]
     return Stack(
         capsule,

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fastrnn.errors import without_scipy
 from fastrnn.models.ops.elements import dtype_of
 from fastrnn.models.ops.table import Array, op, prepares, runs_over
 
@@ -100,7 +101,10 @@ def reciprocal(x: Array, *, out: Array | None = None) -> Array:
 @op("Erf", 9, kind="pointwise")
 def erf(x: Array, *, out: Array | None = None) -> Array:
     """The error function."""
-    from scipy.special import erf as scipy_erf  # only graphs that have it load SciPy
+    try:
+        from scipy.special import erf as scipy_erf  # only graphs that have it load SciPy
+    except ModuleNotFoundError as error:
+        raise without_scipy("the operator Erf") from error
 
     if x.dtype in (np.float32, np.float64):
         return scipy_erf(x, out=out)

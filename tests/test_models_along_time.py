@@ -497,6 +497,30 @@ def test_a_damaged_state_is_refused(tmp_path):
     assert len(pool) == 1
 
 
+def test_a_stream_is_saved_as_a_pools(tmp_path):
+    model = load(tmp_path, looking_ahead, gru)
+    x = noise(2, 3, 9)
+    stream, pool = model.stream(batch=2), model.pool(3)
+    stream.run(x[:, :, :5])
+    states = stream.save()
+    expected = stream.run(x[:, :, 5:])
+    ids = pool.load(states)
+    assert pool.save(ids) == states
+    y = pool.run(ids, x[:, :, 5:].transpose(0, 2, 1))  # time in front
+    assert np.array_equal(np.stack(y).transpose(0, 2, 1), expected)
+    stream.load(states[::-1])
+    assert np.array_equal(stream.run(x[::-1, :, 5:]), expected[::-1])
+    single = model.stream()
+    single.load(states[1])
+    assert single.save() == states[1]
+    assert np.array_equal(single.run(x[1, :, 5:]), expected[1])
+    for bad, error in ((states[:1], ValueError), (states[0], TypeError)):
+        with pytest.raises(error):
+            stream.load(bad)
+    with pytest.raises(fastrnn.StateError, match="damaged"):
+        single.load(states[1][:-1])
+
+
 def test_two_threads_on_one_stream(tmp_path):
     made = load(tmp_path, looking_back, gru)
     stream, start = made.stream(), threading.Barrier(3)

@@ -162,6 +162,23 @@ def test_workers_end_when_who_watches_them_is_killed(model):
         until(lambda: not any(is_running(worker) for worker in workers))
 
 
+def test_the_client_of_the_guide_loses_nothing_with_a_worker(model, rng):
+    guide = Path(__file__).parent.parent / "docs" / "guides" / "server.md"
+    text = guide.read_text("utf-8").partition('```python title="client.py"\n')[2]
+    names = {}
+    exec(text.partition("```")[0], names)
+    x = rng.standard_normal((130, LAYER.input_size)).astype(np.float32)
+    with ServerProcess(model, "--workers", "2") as server:
+        y = []
+        for answer in names["outputs"](server.url, x, every=10):
+            y.append(answer)
+            if len(y) in (25, 75):  # whoever has the connection goes
+                for worker in children(server.process.pid):
+                    os.kill(worker, signal.SIGKILL)
+        np.testing.assert_array_equal(y, LAYER.stream().run(x))
+        assert server.metrics()["fastrnn_worker_restarts_total"] == 4
+
+
 def is_running(process):
     with contextlib.suppress(OSError):
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

@@ -112,8 +112,10 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
+    from fastrnn.serve.limits import Limits
+
     with without_extra("serve", "serve"):
-        from fastrnn.serve.limits import Limits
+        import fastrnn.serve.server  # noqa: F401 - what the extra has is missed here
     for name in ("max_wait_ms", "max_rate", "idle_seconds", "drain_seconds"):
         if not 0 <= getattr(args, name) < float("inf"):
             raise CommandError(f"--{name.replace('_', '-')}: expected 0 or more", USAGE)

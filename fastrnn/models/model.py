@@ -146,7 +146,7 @@ class Model:
         """
         if self._states:
             return ModelStream(self._recurrence, batch, self._digest, initial_state)
-        return TimeStream(self._unrolled, batch, initial_state)
+        return TimeStream(self._unrolled, batch, self._digest, initial_state)
 
     @property
     def batch_first(self) -> bool:

@@ -161,7 +161,7 @@ class Fleet:
             logging.shutdown()
             os._exit(code)
 
-    def _wait(self, seconds: float) -> None:
+    def _wait(self, seconds: float | None) -> None:
         """Wait for a signal or for so long, and do what signals ask."""
         select.select([self._bell], [], [], seconds)
         rung = b""

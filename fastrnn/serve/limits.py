@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# For /health, /metrics, handshakes and refusals, beside those that hold streams. asyncio takes up
+# to 100 sockets at once, and one that was taken has some turns to say what it wants.
+SPARE_SOCKETS = 512
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -18,3 +22,12 @@ class Limits:
     max_rate: float = 0.0
     idle_seconds: float = 300.0  # without a message, or with an answer that is not taken
     drain_seconds: float = 10.0
+
+    def check_message(self, frame: int, answer: int, command: int) -> None:
+        """Raise ValueError unless max_message holds a frame, its answer, and a saved state."""
+        least = max(frame, answer, command)
+        if self.max_message < least:
+            raise ValueError(
+                f"server: max_message={self.max_message}, expected at least {least} bytes: "
+                f"a frame has {frame}, its answer {answer}, a message with a saved state {command}"
+            )

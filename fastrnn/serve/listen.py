@@ -44,7 +44,8 @@ def for_processes(host: str, port: int) -> Iterator[Place]:
     with contextlib.ExitStack() as stack:
         if not SPREADS:
             listener = stack.enter_context(socket.create_server((host, port), backlog=BACKLOG))
-            yield Place(*listener.getsockname()[:2], socket=listener)
+            name, number = listener.getsockname()[:2]
+            yield Place(name, number, socket=listener)
             return
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, kind, protocol, _, address in dict.fromkeys(found):

@@ -30,7 +30,7 @@ from fastrnn.serve.crowd import Crowd
 from fastrnn.serve.door import Door
 from fastrnn.serve.figures import Counts
 from fastrnn.serve.hosts import check_origin
-from fastrnn.serve.limits import Limits
+from fastrnn.serve.limits import SPARE_SOCKETS, Limits
 from fastrnn.serve.listen import Place
 from fastrnn.serve.listener import CLOSE_SECONDS, listen
 from fastrnn.serve.metrics import Metrics
@@ -43,9 +43,6 @@ from fastrnn.serve.tokens import Tokens
 
 WIRE = np.dtype("<f4")
 
-# For /health, /metrics, handshakes and refusals, beside those that hold streams. asyncio takes up
-# to 100 sockets at once, and one that was taken has some turns to say what it wants.
-SPARE_SOCKETS = 512
 SWEEP_SECONDS = 0.5
 LINGER_SECONDS = 0.2  # of a drain: for clients with as much between two frames
 
@@ -110,7 +107,11 @@ class Server:
         self._frame_bytes = input_size * WIRE.itemsize
         self._answer_bytes = output_size * WIRE.itemsize
         self._state_chars = protocol.state_chars(self.batcher.state_bytes)
-        self._check_max_message()
+        limits.check_message(
+            self._frame_bytes,
+            self._answer_bytes,
+            len(protocol.answer("load", b"")) + self._state_chars,
+        )
         self._hello = protocol.hello(
             about or {},
             input_size,
@@ -212,16 +213,6 @@ class Server:
         await self.batcher.drain()
         self._metrics.publish()
         self._reports.flush(whole=True)
-
-    def _check_max_message(self) -> None:
-        command = len(protocol.answer("load", b"")) + self._state_chars
-        least = max(self._frame_bytes, self._answer_bytes, command)
-        if self.limits.max_message < least:
-            raise ValueError(
-                f"server: max_message={self.limits.max_message}, expected at least {least} bytes: "
-                f"a frame has {self._frame_bytes}, its answer {self._answer_bytes}, "
-                f"a message with a saved state {command}"
-            )
 
     async def _converse(self, connection: Any) -> None:
         """Serve one connection, from hello to close."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar, overload
+from functools import partial
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,6 @@ import numpy.typing as npt
 from fastrnn.streams.turns import in_turn
 
 Ids = Sequence[int] | npt.NDArray[np.integer[Any]]
-T = TypeVar("T")
 
 
 class Herd(ABC):
@@ -98,7 +98,7 @@ class Herd(ABC):
         """
         if not _is_many(id):
             return in_turn(wait, self._clone_one, id)
-        return self._all(lambda one=one: in_turn(wait, self._clone_one, one) for one in _listed(id))
+        return self._all(partial(in_turn, wait, self._clone_one, one) for one in _listed(id))
 
     @overload
     def save(self, id: int, *, wait: bool = False) -> bytes: ...
@@ -132,7 +132,7 @@ class Herd(ABC):
         """
         if not isinstance(data, (list, tuple)):
             return self._load_one(data)
-        return self._all(lambda one=one: self._load_one(one) for one in data)
+        return self._all(partial(self._load_one, one) for one in data)
 
     def evict(self, idle_seconds: float) -> list[int]:
         """Close the streams that no call has used for so long, and return their ids.

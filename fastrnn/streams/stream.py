@@ -163,10 +163,9 @@ class Stream(Generic[S]):
         stack = self._stepper.stack
         shapes = state_shapes(stack)
         loaded = [load_state(row, self._fingerprint, *shapes, self._name) for row in rows]
-        h, c = (
-            None if parts[0] is None else np.stack(parts, axis=1)
-            for parts in zip(*loaded, strict=True)
-        )
+        h = np.stack([row[0] for row in loaded], axis=1)
+        cs = [row[1] for row in loaded if row[1] is not None]
+        c = np.stack(cs, axis=1) if cs else None
         if self.batch is None:
             h, c = h[:, 0], None if c is None else c[:, 0]
         in_turn(wait, self._stepper.set_state, h, c)

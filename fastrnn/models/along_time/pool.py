@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from fastrnn.errors import StateError
 from fastrnn.formats import onnx
 from fastrnn.models.along_time.layout import TimeLayout, in_front
+from fastrnn.models.along_time.saved import packed, unpacked
 from fastrnn.models.along_time.unrolled import Unrolled, front
 from fastrnn.models.batch import pieces
 from fastrnn.models.ops.table import Array
@@ -21,7 +20,6 @@ from fastrnn.streams.pool import Ids
 from fastrnn.streams.turns import in_turn
 
 _FINISHED = -1  # in place of a phase
-_LAYOUT = 8  # bytes of a saved state that say what is in it
 
 
 class State(NamedTuple):
@@ -116,34 +114,10 @@ class TimePool(Pool[State]):
             self._slabs[key] = np.concatenate([slab, np.zeros((more, *slab.shape[1:]), slab.dtype)])
 
     def _pack(self, state: State) -> bytes:
-        shapes = self._unrolled.shapes(state.phase, 1)
-        arrays = [
-            state.kept[key].astype(dtype.newbyteorder("<")) for key, (_, dtype) in shapes.items()
-        ]
-        numbers = np.array(state.phase, "<i8").tobytes()
-        return _digest(shapes) + numbers + b"".join(array.tobytes() for array in arrays)
+        return packed(self._unrolled, state.phase, state.kept)
 
     def _unpack(self, content: bytes) -> State:
-        numbers, start = content[_LAYOUT : _LAYOUT + 8], _LAYOUT + 8
-        phase = int(np.frombuffer(numbers, "<i8")[0]) if len(numbers) == 8 else -1
-        if not 0 <= phase < self._unrolled.phases:
-            raise StateError(f"{NAME}: a saved state in phase {phase}, which there is not")
-        shapes = self._unrolled.shapes(phase, 1)
-        if content[:_LAYOUT] != _digest(shapes):
-            raise StateError(f"{NAME}: a saved state of another version, which keeps other frames")
-        wanted = sum(dtype.itemsize * int(np.prod(shape)) for shape, dtype in shapes.values())
-        if len(content) != start + wanted:
-            raise StateError(
-                f"{NAME}: a saved state with {len(content) - start} bytes of numbers, expected "
-                f"{wanted}"
-            )
-        kept = {}
-        for key, (shape, dtype) in shapes.items():
-            count = int(np.prod(shape))
-            array = np.frombuffer(content, dtype.newbyteorder("<"), count, start)
-            kept[key] = array.astype(dtype).reshape(shape)
-            start += array.nbytes
-        return State(phase, kept)
+        return State(*unpacked(self._unrolled, content, NAME))
 
     def step(
         self,
@@ -268,9 +242,3 @@ class TimePool(Pool[State]):
             where = np.flatnonzero(phases == phase)
             for start, stop in pieces(len(where), MOST_ROWS):
                 yield where[start:stop]
-
-
-def _digest(shapes: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> bytes:
-    """What tells one layout of a saved state from another."""
-    listed = [(key, shape, dtype.name) for key, (shape, dtype) in shapes.items()]
-    return hashlib.blake2b(repr(listed).encode(), digest_size=_LAYOUT).digest()

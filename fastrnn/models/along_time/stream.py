@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,14 @@ import numpy.typing as npt
 
 from fastrnn.errors import BusyError
 from fastrnn.models.along_time.layout import TimeLayout
+from fastrnn.models.along_time.saved import packed, unpacked
 from fastrnn.models.along_time.unrolled import PHASE, Unrolled
 from fastrnn.models.groove import Groove
 from fastrnn.models.kept import row_numbers
 from fastrnn.models.live import NAME, Live
 from fastrnn.models.ops.table import Array
 from fastrnn.models.stream import check_batch
+from fastrnn.streams.states import seal, unseal
 from fastrnn.streams.turns import in_turn
 
 
@@ -28,10 +31,17 @@ class TimeStream(Live):
     waits for its end if it may (`wait=True`). Whatever raises leaves the state as it was.
     """
 
-    def __init__(self, unrolled: Unrolled, batch: int | None, initial_state: Any = None) -> None:
+    def __init__(
+        self,
+        unrolled: Unrolled,
+        batch: int | None,
+        fingerprint: Callable[[], bytes],
+        initial_state: Any = None,
+    ) -> None:
         check_batch(batch)
         super().__init__()
         self.batch = batch
+        self._make_fingerprint = fingerprint
         self._unrolled = unrolled
         self._layout = TimeLayout(unrolled, NAME)
         self._initial = (
@@ -241,10 +251,60 @@ class TimeStream(Live):
 
     @state.setter
     def state(self, state: Any) -> None:
-        phase, kept = self._unrolled.taken(state, self.batch or 1, NAME)
+        self._replace(*self._unrolled.taken(state, self.batch or 1, NAME))
+
+    def save(self, *, wait: bool = False) -> Any:
+        """Return the state as bytes that `load` takes, as a pool's; with a batch a list, by row.
+
+        A pool of the same model takes them, and the other way round. Waits and raises as `step`;
+        RuntimeError where the stream is finished.
+        """
+        state = in_turn(wait, lambda: self.state)
+        phase = int(state.pop(PHASE))
+        saved = [
+            seal(
+                self._fingerprint,
+                packed(self._unrolled, phase, {k: a[row : row + 1] for k, a in state.items()}),
+            )
+            for row in range(self.batch or 1)
+        ]
+        return saved[0] if self.batch is None else saved
+
+    def load(self, data: Any, *, wait: bool = False) -> None:
+        """Go on in the state that `save` returned: bytes, or with a batch a list of them, by row.
+
+        Raises
+        ------
+        StateError
+            If it is damaged, or of another model; the state is as before.
+        ValueError, TypeError
+            If it is of another number of rows, or of rows that are not at the same frame of a
+            stride, or not bytes.
+        BusyError
+            If another thread is in a call.
+        """
+        rows = [data] if self.batch is None else data
+        if not isinstance(rows, (list, tuple)):
+            raise TypeError(f"{NAME}: state is {type(data).__name__}, expected a list")
+        if len(rows) != (self.batch or 1):
+            raise ValueError(f"{NAME}: {len(rows)} states, expected {self.batch}")
+        loaded = [
+            unpacked(self._unrolled, unseal(row, self._fingerprint, NAME), NAME) for row in rows
+        ]
+        phases = {phase for phase, _ in loaded}
+        if len(phases) > 1:
+            raise ValueError(f"{NAME}: its rows are at the same frame, and these states are not")
+        kept = {key: np.concatenate([arrays[key] for _, arrays in loaded]) for key in loaded[0][1]}
+        in_turn(wait, self._replace, phases.pop(), kept)
+
+    def _replace(self, phase: int, kept: Mapping[str, Array]) -> None:
         with self._turn():
             self._leave()
             self._phase, self._kept, self._finished = phase, dict(kept), False
+
+    @cached_property
+    def _fingerprint(self) -> bytes:
+        return self._make_fingerprint()
 
     def __repr__(self) -> str:
         return f"<{NAME} along time, batch={self.batch}>"

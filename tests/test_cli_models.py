@@ -267,6 +267,28 @@ def test_bench_of_a_model_that_does_not_stream(tmp_path, capsys):
     assert "all_of_it" in err
 
 
+def test_bench_of_made_up_shapes_that_do_not_fit(tmp_path, capsys):
+    # The axis that the file leaves open has one length that fits, which nothing in it tells.
+    nodes = [
+        helper.make_node("Constant", [], ["seven"], value_ints=[1, 7]),
+        helper.make_node("Reshape", ["x", "seven"], ["x7"], "into_seven"),
+        helper.make_node("Add", ["x7", "h"], ["y"]),
+        helper.make_node("Mul", ["y", "h"], ["hn"]),
+    ]
+    inputs = {"x": (1, "samples"), "h": (1, 7)}
+    path = save(tmp_path / "m.onnx", nodes, inputs, {"y": (1, 7), "hn": (1, 7)})
+    given = ["bench", str(path), "--state", "h=hn", "--seconds", "0.01", "--batch", "1"]
+    assert main(given) == 2
+    err = capsys.readouterr().err
+    assert "ONNX Runtime: " in err
+    assert "into_seven" in err
+    assert "m.onnx: nothing could be timed" in err
+    assert "--shape" in err
+    found, err = as_json(capsys, *given, "--shape", "x=1,7")
+    assert err == ""
+    assert [case["mode"] for case in found["cases"]] == ["step"]
+
+
 def test_options_of_stacks_are_refused(along, capsys):
     assert main(["bench", str(along), "--cell", "GRU"]) == 2
     assert "--cell is for a stack" in capsys.readouterr().err

@@ -46,8 +46,11 @@ class Session:
                 self.fixed[value.name] = array.reshape([1] * len(value.shape)) if one else array
 
     def __call__(self, inputs: Arrays) -> dict[str, Array]:
-        """Return the outputs by name."""
-        made = self.session.run(None, {**inputs, **self.fixed})
+        """Return the outputs by name; ValueError where it cannot compute them from `inputs`."""
+        try:
+            made = self.session.run(None, {**inputs, **self.fixed})
+        except Exception as error:  # its own types, which have no base but Exception
+            raise ValueError(f"{NAME}: {_reason(error)}") from error
         return dict(zip(self.outputs, made, strict=True))
 
 
@@ -58,8 +61,11 @@ def open_session(path: str, fixed: Mapping[str, Any]) -> tuple[Session | None, s
     except ImportError:
         return None, f"{NAME} is not installed: not compared"
     except Exception as error:  # whatever it raises: for files that fastrnn runs, and it does not
-        reason = " ".join(str(error).split())[:200]
-        return None, f"{NAME} does not run the file: {reason}"
+        return None, f"{NAME} does not run the file: {_reason(error)}"
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:400]
 
 
 class Run:

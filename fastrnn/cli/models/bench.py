@@ -61,6 +61,7 @@ def run(args: argparse.Namespace, seconds: float) -> int:
     work += [("step", batch) for batch in batches]
     cases: list[Case] = []
     code = OK
+    left_out = ""
     with ProgressBar("measuring", wanted=not args.json) as progress:
         for done, (mode, batch) in enumerate(work):
             progress(done, len(work))
@@ -77,9 +78,13 @@ def run(args: argparse.Namespace, seconds: float) -> int:
                 note(f"fastrnn: {mode}, batch {batch}: not the same outputs: {error}")
                 code = NO
             except ValueError as error:
-                note(f"fastrnn: {mode}, batch {batch}: left out: {error}")
+                left_out = f"{mode}, batch {batch}: left out: {error}"
+                note(f"fastrnn: {left_out}")
             else:
                 cases.append(Case(mode, batch, described(inputs), rows))
+    if left_out and not cases and code == OK:
+        made_up = "" if shapes else "; the inputs are made up: --shape says what shapes they have"
+        raise CommandError(f"{args.file}: nothing could be timed{made_up}", USAGE)
     version = session.version if session else None
     if args.json:
         say_json(

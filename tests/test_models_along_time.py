@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -664,3 +665,21 @@ def test_what_does_not_run_along_time_says_why(tmp_path, layer, message):
         made.stream()
     with pytest.raises(ValueError, match=message):
         made.pool(1)
+
+
+def test_values_without_frames_are_kept_for_few_batches(tmp_path):
+    def zeros_by_batch(stack):
+        batch = stack.add("Gather", stack.constant(np.array([0])), source=stack.add("Shape"))
+        rest = stack.constant(np.array([CHANNELS, 1]))
+        shape = stack.add("Concat", rest, source=batch, axis=0)
+        still = stack.add("ConstantOfShape", source=shape)
+        stack.add("Add", still, source="x")
+
+    unrolled = load(tmp_path, zeros_by_batch, time_axis=2)._unrolled
+    (first,) = unrolled.still(1).values()
+    gone = weakref.ref(first)
+    assert next(iter(unrolled.still(1).values())) is first
+    del first
+    for rows in range(2, 100):
+        unrolled.still(rows)
+    assert gone() is None

@@ -26,6 +26,7 @@ from fastrnn.models.trial import noise
 
 PHASE = "phase"  # the key of a state that says which it is
 _TURNS = 256  # that are kept
+_STILL = 16  # batches whose values without frames are kept; turns hold what they need themselves
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Unrolled:
         self.outputs = {name: self._with_rows(known[v]) for name, v in graph.outputs.items()}
         self._lock = Lock()
         self._turns: OrderedDict[Any, Turn] = OrderedDict()
-        self._still: dict[int, dict[str, Array]] = {}
+        self._still: OrderedDict[int, dict[str, Array]] = OrderedDict()  # by batch
         self._phases = Phases(self.analysis.parts, self.axes.time, graph.outputs)
         self.delay, self.prompt = self._phases.delay, self._phases.prompt
 
@@ -184,7 +185,10 @@ class Unrolled:
                 else []
             )
             found = dict(zip(names, made, strict=True))
-            self._still[rows] = found
+            with self._lock:
+                self._still[rows] = found
+                while len(self._still) > _STILL:
+                    self._still.popitem(last=False)
         return found
 
     def shapes(self, phase: int, rows: int) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:

@@ -53,9 +53,10 @@ def quantised(matrix, codes, scale, float largest):
         for row in range(rows):
             scales[row] = fr_quantise_row(from_ + row * columns, columns, largest, whole,
                                           whole + columns)
-            for k in range(columns):
-                if narrow != NULL:
+            if narrow != NULL:
+                for k in range(columns):
                     narrow[row * columns + k] = <int8_t> whole[k]
-                else:
+            else:
+                for k in range(columns):
                     wide[row * columns + k] = <int16_t> whole[k]
         free(whole)

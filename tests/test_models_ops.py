@@ -220,3 +220,42 @@ def test_numbers_of_every_type_are_read_from_typed_data_too(tmp_path):
         loaded = load(tmp_path, node("Constant", [], value=tensor), inputs=[], outputs=("y",))
         assert np.array_equal(loaded(), numbers)
         assert np.array_equal(numpy_helper.to_array(tensor), numbers)
+
+
+@pytest.mark.parametrize("perm", [[0, 1, 2], [0, 2, 1], [1, 0, 2], [2, 1, 0]])
+@pytest.mark.parametrize(
+    ("op", "attributes", "more"),
+    [
+        *((op, {"axis": axis}, {}) for op in ("Softmax", "LogSoftmax") for axis in (0, 1, -1)),
+        *(
+            (op, {"keepdims": keep}, {"axes": np.array([axis])})
+            for op in ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum")
+            for axis in (0, 1, 2)
+            for keep in (0, 1)
+        ),
+        ("LayerNormalization", {}, {"scale": np.ones(4, np.float32)}),
+        *((op, {}, {}) for op in ("Sigmoid", "Tanh", "Erf", "Gelu", "LeakyRelu", "Relu")),
+    ],
+)
+def test_later_calls_give_what_the_first_gave(op, attributes, more, perm):
+    """They run over arrays that stay, which may lie in memory in any order, or have gaps."""
+    shapes = {"x": [5, 6, 4]}
+    turned = [shapes["x"][axis] for axis in perm]
+    if "scale" in more:
+        more = {"scale": np.ones(turned[-1] // 2, np.float32)}
+    half = turned[-1] // 2
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["t"], perm=perm),
+        helper.make_node("Slice", ["t", "start", "end", "axis"], ["s"]),
+        helper.make_node(op, ["s", *more], ["y"], **attributes),
+    ]
+    weights = {"start": np.array([0]), "end": np.array([half]), "axis": np.array([2]), **more}
+    made = model(nodes, [value("x", *shapes["x"])],
+                             [unknown("y")], weights, opset=20)  # fmt: skip
+    loaded = fastrnn.load_model(made.SerializeToString())
+    rng = np.random.default_rng(0)
+    x, other = (rng.standard_normal(shapes["x"]).astype(np.float32) for _ in "xo")
+    first = loaded(x)
+    for again in (x, other, x):
+        later = loaded(again)
+    assert np.array_equal(later, first)

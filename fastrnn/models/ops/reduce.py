@@ -45,8 +45,10 @@ def add_last_over(x: Array, y: Array, axes: Sequence[int]) -> list[Callable[[], 
         calls.append(partial(np.copyto, kept.reshape(moved.shape), moved))
         rows = kept
     if _in_kernel(rows):
+        sums = out if out.flags.c_contiguous else np.empty(out.shape, x.dtype)
         flat = rows.reshape(-1, rows.shape[-1])
-        return [*calls, kernel.rows_over("sum", flat, out.reshape(-1))]
+        calls.append(kernel.rows_over("sum", flat, sums.reshape(-1)))
+        return calls if sums is out else [*calls, partial(np.copyto, out, sums)]
     return [*calls, partial(np.add.reduce, rows, -1, x.dtype, out)]
 
 

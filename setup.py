@@ -20,7 +20,7 @@ FLAGS += ["-Werror=implicit-function-declaration"]  # or a misspelt name shows a
 ISAS = ["generic", "avx2", "avx512", "avx512vnni", "neon"]
 LINK = ["-Wl,-s"] if sys.platform == "linux" else []  # symbols that nobody asks for: a tenth of it
 CYTHON = {"cython_c_in_temp": True, "cython_include_dirs": ["kernels"]}
-HEADERS = sorted(glob("kernels/*.h"))
+HEADERS = sorted([*glob("kernels/*.h"), "fastrnn/include/fastrnn.h"])
 
 
 def extension(name: str, *sources: str) -> Extension:
@@ -30,7 +30,7 @@ def extension(name: str, *sources: str) -> Extension:
         f"fastrnn._kernels.{name}",
         sources=[f"kernels/{source}" for source in (f"{name}.pyx", *sources)],
         depends=HEADERS,
-        include_dirs=["kernels", numpy.get_include()],
+        include_dirs=["kernels", "fastrnn/include", numpy.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         extra_compile_args=[*FLAGS, *level],
         extra_link_args=LINK,

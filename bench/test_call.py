@@ -1,8 +1,9 @@
 """What a Python call costs, and what denormals cost.
 
-A call: `stream.step(x, out=y)` at H=1, where there is next to nothing to compute, and at H=32,
-beside `np.add(a, b, out=c)` of 8 floats. Denormals: inputs and first states of 1e-40, without
-biases, over normal ones: a state that decays must not slow a quiet stream.
+A call: `stream.step(x, out=y)` at H=1, where there is next to nothing to compute, at H=8, beside
+what `stream.bind(x, y)` returns, and at H=32; beside `np.add(a, b, out=c)` of 8 floats.
+Denormals: inputs and first states of 1e-40, without biases, over normal ones: a state that decays
+must not slow a quiet stream.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from fastrnn.measure.timing import Contestant, Times, calling_with, interleave, 
 
 SECONDS, QUICK_SECONDS = 1.0, 0.3
 ADD = "np.add of 8"
-CALLS = [ADD, *(f"{cell} step H={size}" for cell, size in product(("LSTM", "GRU"), (1, 32)))]
+CALLS = [ADD, *(f"{cell} step H={size}" for cell, size in product(("LSTM", "GRU"), (1, 8, 32)))]
+CALLS += [f"{cell} bind H=8" for cell in ("LSTM", "GRU")]
 DECAYS = [Case(cell, 128, 128, 1, steps) for cell, steps in product(("LSTM", "GRU"), (1, SEQUENCE))]
 DENORMAL = {"normal": 1.0, "denormal": 1e-40}
 
@@ -35,7 +37,9 @@ def call_times(quick: bool) -> dict[str, Times]:
         cell, size = name.split()[0], int(name.partition("=")[2])
         runner = Fastrnn(Case(cell, size, size), random_weights(Case(cell, size, size)))
         names = {"step": runner.stream.step, "x": np.zeros_like(runner.out), "y": runner.out}
-        timers[name] = Timer("step(x, out=y)", globals=names)
+        names["bound"] = runner.stream.bind(names["x"], names["y"])
+        call = "bound()" if "bind" in name else "step(x, out=y)"
+        timers[name] = Timer(call, globals=names)
     contestants = {name: Contestant(timer.timeit) for name, timer in timers.items()}
     return interleave(contestants, QUICK_SECONDS if quick else SECONDS)
 

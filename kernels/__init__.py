@@ -3,6 +3,7 @@
 From the top, each floor knowing only the ones below:
 
     stepper.pyx         the state of one batch of streams, and its step
+    capi.h              that step for C, as ../fastrnn/include/fastrnn.h promises it
     pool.pyx            the states of many streams that come and go; slots.c .h keeps them
     product.pyx         a linear layer on the SIMD engine's tiles
     codes.pyx           weights as small integers; quantise.h does a row

@@ -9,6 +9,8 @@ Shapes as in core.pyx: T steps, B rows, I input_size, H hidden_size, L num_layer
 cimport cython
 cimport numpy as np
 from arrays cimport is_matrix, is_plain, refuse_out, typenum_of, unidirectional
+from cpython.pycapsule cimport PyCapsule_New
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from engine cimport fr_run
 from libc.limits cimport INT_MAX
 from libc.stdlib cimport free
@@ -26,6 +28,39 @@ np.import_array()
 cdef extern from "claim.h" nogil:
     bint fr_claim(char *)
     void fr_release(char *)
+
+cdef extern from "capi.h":
+    const size_t FR_API_VERSION
+    const char *FR_API_CAPSULE
+    ctypedef enum fr_size:
+        pass
+    ctypedef enum fr_result:
+        pass
+    ctypedef struct fr_stream:
+        void *owner
+        const fr_stack *stack
+        fr_run *one
+        char *busy
+        const void *h_0
+        const void *c_0
+        char *rows
+    ctypedef struct fr_api:
+        size_t version
+        size_t size
+        fr_stream *(*stream_of)(object) except NULL
+        void (*stream_release)(fr_stream *) noexcept
+        size_t (*stream_size)(const fr_stream *, fr_size) noexcept nogil
+        fr_result (*stream_step)(
+            fr_stream *, const void *, ptrdiff_t, void *, ptrdiff_t) noexcept nogil
+        fr_result (*stream_get_state)(fr_stream *, void *, void *) noexcept nogil
+        fr_result (*stream_set_state)(fr_stream *, const void *, const void *) noexcept nogil
+        fr_result (*stream_reset)(fr_stream *) noexcept nogil
+    size_t capi_stream_size(const fr_stream *, fr_size) noexcept nogil
+    fr_result capi_stream_step(
+        fr_stream *, const void *, ptrdiff_t, void *, ptrdiff_t) noexcept nogil
+    fr_result capi_stream_get_state(fr_stream *, void *, void *) noexcept nogil
+    fr_result capi_stream_set_state(fr_stream *, const void *, const void *) noexcept nogil
+    fr_result capi_stream_reset(fr_stream *) noexcept nogil
 
 
 @cython.final
@@ -59,6 +94,7 @@ cdef class Stepper:
     cdef const char *last_h         # h of the last layer
     cdef object h, c                # (L, B, P), (L, B, H) or None
     cdef object h_0, c_0            # the same; None, both of them, where streams begin with zeros
+    cdef fr_stream below            # what C sees of all this
 
     def __cinit__(self, stack, str name not None, batch, initial=None):
         cdef const fr_stack *s = unidirectional(stack, name)
@@ -95,6 +131,25 @@ cdef class Stepper:
 
     def __dealloc__(self):
         free(self.one.scratch)
+        free(self.below.rows)
+
+    cdef fr_stream *as_below(self) except NULL:
+        """What C sees of it, with a reference to it that ends in release_below."""
+        if self.below.rows == NULL:
+            self.below.rows = <char *> fr_aligned_alloc(
+                self.batch * self.s.input_size * self.s.item)
+            if self.below.rows == NULL:
+                raise MemoryError(f"{self.name}: no memory for a batch of {self.batch}")
+            self.below.owner = <void *> self
+            self.below.stack = self.s
+            self.below.one = &self.one
+            self.below.busy = &self.busy
+            if self.h_0 is not None:
+                self.below.h_0 = np.PyArray_DATA(self.h_0)
+            if self.c_0 is not None:
+                self.below.c_0 = np.PyArray_DATA(self.c_0)
+        Py_INCREF(self)
+        return &self.below
 
     cdef inline bint fits(self, object array, Py_ssize_t width) noexcept:
         """Whether `array` is C-contiguous (B, width), or (width,) unbatched, of the right type."""
@@ -104,8 +159,6 @@ cdef class Stepper:
 
     def step(self, x, out=None):
         """One time step: x (B, I) to the last layer's h (B, P); without B if unbatched."""
-        cdef void *out_data
-        cdef bint watched
         if not self.fits(x, self.s.input_size):
             x = self.accept(x)
         if out is None:
@@ -113,7 +166,12 @@ cdef class Stepper:
                                    self.typenum, 0)
         elif not self.fits(out, self.s.output_size) or not np.PyArray_ISWRITEABLE(out):
             refuse_out(self.name, out, self.dtype, self.shape(self.s.output_size))
-        watched = is_watched(self.s, 1, self.batch)
+        return self.advance(x, out)
+
+    cdef object advance(self, x, out):
+        """A step of arrays that fit."""
+        cdef void *out_data
+        cdef bint watched = is_watched(self.s, 1, self.batch)
         self.claim()
         if watched:
             return self.long_step(x, out)
@@ -232,3 +290,64 @@ cdef class Stepper:
         if value.shape != shape:
             raise ValueError(f"{what} is {value.shape}, expected {shape}")
         return value.reshape(state.shape)
+
+
+@cython.final
+cdef class Bound:
+    """A step from one array to another, called without arguments; it returns `out`.
+
+    Parameters
+    ----------
+    stepper : Stepper
+    x : array (B, I), out : array (B, P)
+        As they are, nothing is converted; looked at anew in every call.
+    """
+
+    cdef Stepper stepper
+    cdef object x, out
+
+    def __cinit__(self, Stepper stepper not None, x, out):
+        self.stepper = stepper
+        self.x = x
+        self.out = out
+        self.check()
+
+    cdef int check(self) except -1:
+        cdef Stepper s = self.stepper
+        if not s.fits(self.x, s.s.input_size):
+            what = f"{self.x.dtype} {self.x.shape}" if np.PyArray_Check(self.x) else ""
+            raise ValueError(f"{s.name}: bind: x is {type(self.x).__name__} {what}, expected a "
+                             f"C-contiguous {s.dtype.name} array {s.shape(s.s.input_size)}")
+        if not s.fits(self.out, s.s.output_size) or not np.PyArray_ISWRITEABLE(self.out):
+            refuse_out(s.name, self.out, s.dtype, s.shape(s.s.output_size))
+        return 0
+
+    def __call__(self):
+        self.check()
+        return self.stepper.advance(self.x, self.out)
+
+
+cdef fr_stream *stream_of(object stream) except NULL:
+    stepper = getattr(stream, "_stepper", None)
+    if type(stepper) is not Stepper:
+        raise TypeError(f"fr_stream_of: stream is {type(stream).__name__}, expected what a layer's "
+                        "stream() returns: whole models are stepped in Python")
+    return (<Stepper> stepper).as_below()
+
+
+cdef void release_below(fr_stream *stream) noexcept:
+    Py_DECREF(<object> stream.owner)
+
+
+cdef fr_api TABLE
+TABLE.version = FR_API_VERSION
+TABLE.size = sizeof(fr_api)
+TABLE.stream_of = stream_of
+TABLE.stream_release = release_below
+TABLE.stream_size = capi_stream_size
+TABLE.stream_step = capi_stream_step
+TABLE.stream_get_state = capi_stream_get_state
+TABLE.stream_set_state = capi_stream_set_state
+TABLE.stream_reset = capi_stream_reset
+
+C_API = PyCapsule_New(&TABLE, FR_API_CAPSULE, NULL)

@@ -11,6 +11,7 @@ from pathlib import Path
 LIMIT = 2_000_000
 MODULES = ("core", "stepper", "pool", "product", "codes", "blas", "simd")
 DATA = ("py.typed", "demo/weights.pt", "demo/text.txt", "demo/reference.json", "plots/page.html")
+BELOW = ("__init__.pxd", "include/fastrnn.h")  # what others compile against
 SOURCES = (".c", ".h", ".pyx", ".pxd")
 MACHINES = {"x86_64": 62, "aarch64": 183}  # ELF's e_machine
 
@@ -60,12 +61,15 @@ def faults(wheel: Path, suffix: str, machine: str, tag: str) -> list[str]:
     for name, data in modules.items():
         if data[:4] != b"\x7fELF" or int.from_bytes(data[18:20], "little") != MACHINES[machine]:
             found.append(f"{name} is not for {machine}")
-    found += [f"has no fastrnn/{name}" for name in DATA if f"fastrnn/{name}" not in contents]
+    found += [
+        f"has no fastrnn/{name}" for name in (*DATA, *BELOW) if f"fastrnn/{name}" not in contents
+    ]
     info = wheel.name.removesuffix(f"-{tag}.whl") + ".dist-info"
     if f"Tag: {tag}" not in contents.get(f"{info}/WHEEL", b"").decode().splitlines():
         found.append(f"{info}/WHEEL does not say Tag: {tag}")
     for name in contents:
-        if not name.startswith(("fastrnn/", f"{info}/")) or name.endswith(SOURCES):
+        source = name.endswith(SOURCES) and name.removeprefix("fastrnn/") not in BELOW
+        if not name.startswith(("fastrnn/", f"{info}/")) or source:
             found.append(f"has {name}, which does not belong there")
     lines = contents.get(f"{info}/RECORD", b"").decode().splitlines()
     record = {line.partition(",")[0]: line.partition(",")[2] for line in lines}

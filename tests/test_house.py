@@ -25,7 +25,7 @@ FLOORS = (
     ("layers",),
     ("streams", "formats", "serve"),
     ("sequences", "_kernels"),
-    ("errors", "version"),
+    ("errors", "version", "below"),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -42,7 +42,7 @@ def raw(tmp_path, room):
 
     def write(name="raw", **changed):
         path = tmp_path / f"{name}.whl"
-        contents = {f"fastrnn/{data}": b"data" for data in archive.DATA}
+        contents = {f"fastrnn/{data}": b"data" for data in (*archive.DATA, *archive.BELOW)}
         contents |= {f"fastrnn/_kernels/{m}{SUFFIX}": elf(62) for m in archive.MODULES}
         contents["fastrnn-9.0.dist-info/WHEEL"] = (
             b"Wheel-Version: 1.0\nTag: cp311-cp311-linux_x86_64\n"

@@ -308,3 +308,32 @@ def test_a_step_with_out_allocates_nothing_in_python(rng):
         assert tracemalloc.get_traced_memory()[0] - before < 512
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("batch", [None, 3])
+def test_a_bound_step_is_a_step(batch):
+    lstm = fastrnn.LSTM.from_state_dict(
+        {
+            "weight_ih_l0": np.full((32, 5), 0.1, np.float32),
+            "weight_hh_l0": np.full((32, 8), -0.2, np.float32),
+        }
+    )
+    lead = () if batch is None else (batch,)
+    x, y = np.zeros((*lead, 5), np.float32), np.zeros((*lead, 8), np.float32)
+    one, other = lstm.stream(batch), lstm.stream(batch)
+    bound = one.bind(x, y)
+    for value in (1, 2, 3):
+        x[...] = value
+        assert bound() is y
+        np.testing.assert_array_equal(y, other.step(x))
+    np.testing.assert_array_equal(one.state, other.state)
+    with pytest.raises(ValueError, match=r"bind: x is ndarray float64 .* float32 array"):
+        one.bind(x.astype(float), y)
+    with pytest.raises(ValueError, match="bind: x is list"):
+        one.bind([1.0], y)
+    with pytest.raises(ValueError, match="out is float32"):
+        one.bind(x, x)
+    y.flags.writeable = False
+    with pytest.raises(ValueError, match="expected a writeable"):
+        bound()
+    np.testing.assert_array_equal(one.state, other.state)

@@ -45,13 +45,13 @@ def fuse(graph: Graph) -> Graph:
     kept: dict[str, Node] = {}  # by first output, in order
     for node in graph.nodes:
         fused = None
-        if node.op is not None and not node.op.domain:
-            if node.op.name == "Einsum":
-                node = _as_product(node, constants)
-            elif node.op.name == "Add":
-                fused = _with_bias(node, kept, uses, constants)
-            elif node.op.name == "BatchNormalization":
-                fused = _scaled(node, kept, uses, constants, graph.budget)
+        name = node.op.name if node.op is not None and not node.op.domain else ""
+        if name == "Einsum":
+            node = _as_product(node, constants)
+        elif name == "Add":
+            fused = _with_bias(node, kept, uses, constants)
+        elif name == "BatchNormalization":
+            fused = _scaled(node, kept, uses, constants, graph.budget)
         if fused is not None:
             inner, node = fused
             del kept[inner]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrnn._kernels.core import Stack, as_array
-from fastrnn._kernels.stepper import Stepper
+from fastrnn._kernels.stepper import Bound, Stepper
 from fastrnn.sequences import batch_major, state_parts, time_major
 from fastrnn.streams.states import load_state, save_state, state_shapes
 from fastrnn.streams.turns import in_turn
@@ -92,6 +92,24 @@ class Stream(Generic[S]):
         result: Array = in_turn(True, stepper.step, x, out) if wait else stepper.step(x, out)
         return result
 
+    def bind(self, x: Array, out: Array) -> Callable[[], Array]:
+        """Return a callable without arguments that does `step(x, out=out)`, at less cost a call.
+
+        Parameters
+        ----------
+        x : array (B, I), out : array (B, P)
+            C-contiguous, of the layer's dtype; written and read in place between calls. Nothing is
+            converted.
+
+        Raises
+        ------
+        ValueError
+            For an array that does not fit: here, and in a call if it no longer does.
+        BusyError
+            In a call, if another thread is in one.
+        """
+        return Bound(self._stepper, x, out)
+
     def run(self, x: npt.ArrayLike, *, wait: bool = False) -> Array:
         """Advance by T steps, as T calls of `step` do: x (T, B, I) to y (T, B, P).
 
@@ -167,7 +185,8 @@ class Stream(Generic[S]):
         cs = [row[1] for row in loaded if row[1] is not None]
         c = np.stack(cs, axis=1) if cs else None
         if self.batch is None:
-            h, c = h[:, 0], None if c is None else c[:, 0]
+            h = h[:, 0]
+            c = None if c is None else c[:, 0]
         in_turn(wait, self._stepper.set_state, h, c)
 
     @cached_property

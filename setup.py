@@ -7,6 +7,7 @@ setuptools hands them to Cython at build time, and the source distribution carri
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from glob import glob
 from importlib.util import find_spec
 
@@ -37,8 +38,8 @@ def extension(name: str, *sources: str) -> Extension:
     )
 
 
-class BuildExt(build_ext):
-    def build_extensions(self) -> None:
+def needing_a_compiler(build: Callable[[build_ext], None]) -> Callable[[build_ext], None]:
+    def build_extensions(self: build_ext) -> None:
         """Say what is missing, and how to get it, before the first file fails for lack of it."""
         compiler = getattr(self.compiler, "compiler", None)  # Windows' has none
         headers = [*self.include_dirs, *self.compiler.include_dirs]
@@ -55,11 +56,15 @@ class BuildExt(build_ext):
                 "`apt install gcc python3-dev`, on Fedora `dnf install gcc python3-devel`, on "
                 "Alpine `apk add gcc musl-dev python3-dev`, on macOS `xcode-select --install`."
             )
-        super().build_extensions()
+        build(self)
 
+    return build_extensions
+
+
+# Not a class of its own: an editable install then writes what Cython makes into kernels/.
+build_ext.build_extensions = needing_a_compiler(build_ext.build_extensions)
 
 setup(
-    cmdclass={"build_ext": BuildExt},
     ext_modules=[
         extension("core"),
         extension("stepper"),

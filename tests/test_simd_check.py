@@ -17,7 +17,7 @@ from fastrnn.layers.engines import available_isas
 ROOT = Path(__file__).parent.parent
 SOURCES = [
     "tests/simd_check.c",
-    *(str(p.relative_to(ROOT)) for p in sorted(ROOT.glob("kernels/simd*.c"))),
+    *(str(p.relative_to(ROOT)) for p in sorted(ROOT.glob("kernels/simd_*.c"))),
     "kernels/team.c",
 ]
 HOUSE_FLAGS = ["-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]

@@ -21,6 +21,6 @@ class Stepper:
 @final
 class Bound:
     def __new__(cls, stepper: Stepper, x: npt.NDArray[Any], out: npt.NDArray[Any]) -> Self: ...
-    def __call__(self) -> npt.NDArray[Any]: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> npt.NDArray[Any]: ...  # takes none
 
 C_API: object

@@ -227,9 +227,7 @@ cdef class Product:
 
 @cython.final
 cdef class Over:
-    """A product, or activation, of arrays that stay where they are; made by `Product.over` and
-    `activation_over`.
-    """
+    """A product of arrays that stay where they are; made by `Product.over`."""
 
     cdef object owner, x, out       # kept alive
     cdef fr_product *product
@@ -240,10 +238,6 @@ cdef class Over:
     cdef fr_axes outer, inner       # of windows
     cdef size_t stride, rows, inputs, outputs
     cdef bint gathers
-    cdef void (*activate)(fr_activation, const float *, float *, size_t) noexcept nogil
-    cdef fr_activation kind
-    cdef bint reduces               # no product at all, as with `activate`
-    cdef int what
     cdef public bint relu           # whether what is negative becomes 0
 
     def __dealloc__(self):
@@ -254,17 +248,6 @@ cdef class Over:
         """Compute."""
         cdef size_t row = 0, rows
         if not self.rows:
-            return
-        if self.activate != NULL:
-            if self.rows < 4096:    # too short for others to gain from
-                self.activate(self.kind, self.from_, self.to, self.rows)
-            else:
-                with nogil:
-                    self.activate(self.kind, self.from_, self.to, self.rows)
-            return
-        if self.reduces:
-            with nogil:
-                fr_reduce_rows(self.what, self.from_, self.rows, self.inputs, self.to)
             return
         if not self.gathers:
             with nogil:
@@ -283,6 +266,42 @@ cdef class Over:
                 row += rows
 
 
+@cython.final
+cdef class Activation:
+    """A function of the elements of an array; made by `activation_over`."""
+
+    cdef object x, out              # kept alive
+    cdef void (*run)(fr_activation, const float *, float *, size_t) noexcept nogil
+    cdef fr_activation kind
+    cdef const float *from_
+    cdef float *to
+    cdef size_t count
+
+    def __call__(self):
+        """Compute."""
+        if self.count < 4096:   # too short for others to gain from
+            self.run(self.kind, self.from_, self.to, self.count)
+            return
+        with nogil:
+            self.run(self.kind, self.from_, self.to, self.count)
+
+
+@cython.final
+cdef class Reduction:
+    """A number of each row of an array; made by `rows_over`."""
+
+    cdef object x, out              # kept alive
+    cdef int what
+    cdef const float *from_
+    cdef float *to
+    cdef size_t rows, length
+
+    def __call__(self):
+        """Compute."""
+        with nogil:
+            fr_reduce_rows(self.what, self.from_, self.rows, self.length, self.to)
+
+
 def activation_over(str isa not None, str name not None, x, out):
     """A function without arguments that computes `out` from x, arrays that stay where they are.
 
@@ -295,7 +314,7 @@ def activation_over(str isa not None, str name not None, x, out):
         They may be one array, but not overlap otherwise. An element has the same bits wherever it
         stands.
     """
-    cdef Over over = Over.__new__(Over)
+    cdef Activation over = Activation.__new__(Activation)
     if name not in ACTIVATIONS:
         raise ValueError(f"name={name!r}, expected one of " + ", ".join(map(repr, ACTIVATIONS)))
     for array in (x, out):
@@ -307,11 +326,11 @@ def activation_over(str isa not None, str name not None, x, out):
                              "without gaps, both alike")
     if not out.flags.writeable:
         raise ValueError("activation_over: out cannot be written to")
-    over.owner, over.x, over.out = ENGINES, x, out
-    over.activate = engine_of(isa).activate
+    over.x, over.out = x, out
+    over.run = engine_of(isa).activate
     over.kind = <fr_activation> <int> ACTIVATIONS[name]
     over.from_, over.to = <const float *> np.PyArray_DATA(x), <float *> np.PyArray_DATA(out)
-    over.rows = x.size
+    over.count = x.size
     return over
 
 
@@ -326,7 +345,7 @@ def rows_over(str name not None, x, out):
     x : float32 array (M, K), C-contiguous, K >= 1
     out : float32 array (M,), C-contiguous; must not overlap x
     """
-    cdef Over over = Over.__new__(Over)
+    cdef Reduction over = Reduction.__new__(Reduction)
     if name not in REDUCTIONS:
         raise ValueError(f"name={name!r}, expected one of " + ", ".join(map(repr, REDUCTIONS)))
     if (not isinstance(x, np.ndarray) or x.ndim != 2 or x.dtype != np.float32 or x.shape[1] == 0
@@ -336,10 +355,9 @@ def rows_over(str name not None, x, out):
             or not out.flags.carray or np.may_share_memory(x, out)):
         raise ValueError(f"rows_over: out is {described(out)}, expected a writeable float32 array "
                          f"{x.shape[:1]} that is no part of x")
-    over.owner, over.x, over.out = REDUCTIONS, x, out
-    over.reduces, over.what = True, REDUCTIONS[name]
+    over.x, over.out, over.what = x, out, REDUCTIONS[name]
     over.from_, over.to = <const float *> np.PyArray_DATA(x), <float *> np.PyArray_DATA(out)
-    over.rows, over.inputs = x.shape
+    over.rows, over.length = x.shape
     return over
 
 

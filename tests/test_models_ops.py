@@ -259,3 +259,25 @@ def test_later_calls_give_what_the_first_gave(op, attributes, more, perm):
     for again in (x, other, x):
         later = loaded(again)
     assert np.array_equal(later, first)
+
+
+@pytest.mark.parametrize(
+    "op", ["Tanh", "Sigmoid", "Erf", "Gelu", "ReduceMin", "ReduceSum", "Neg", "MatMul", "Softmax"]
+)
+def test_relu_after_anything_in_later_calls(op):
+    """A product sees to the Relu behind it; nothing else does."""
+    more = {"MatMul": {"w": -np.eye(4, dtype=np.float32)}}.get(op, {})
+    nodes = [
+        helper.make_node(op, ["x", *more], ["t"]),
+        helper.make_node("Relu", ["t"], ["y"]),
+        helper.make_node("Tanh", ["y"], ["z"]),
+        helper.make_node("Relu", ["z"], ["last"]),
+    ]
+    made = model(nodes, [value("x", 3, 4)], [unknown("last")], more, opset=20)
+    loaded = fastrnn.load_model(made.SerializeToString())
+    x = np.random.default_rng(1).standard_normal((3, 4)).astype(np.float32)
+    first = loaded(x)
+    assert (first >= 0).all()
+    for _ in range(2):
+        assert np.array_equal(loaded(x), first)
+        assert np.array_equal(loaded(-x) >= 0, np.ones(first.shape, bool))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fastrnn._kernels.core import Stack
-from fastrnn._kernels.product import Over
+from fastrnn._kernels.product import Activation, Over, Reduction
 from fastrnn.models.graph import Graph, Node, reads
 from fastrnn.models.ops.table import Array
 from fastrnn.models.step import FAULTS, Binder
@@ -175,7 +175,9 @@ class Bound:
 
 def _is_sure(call: Call) -> bool:
     """Whether a call neither fails nor warns."""
-    return isinstance(call, Over) or (isinstance(call, partial) and call.func is np.copyto)
+    if isinstance(call, (Over, Activation, Reduction)):
+        return True
+    return isinstance(call, partial) and call.func is np.copyto
 
 
 def _is_whole(call: Call) -> bool:

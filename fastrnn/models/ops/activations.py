@@ -63,8 +63,8 @@ class InVectors:
         """The function of each element."""
         if x.dtype != np.float32:
             return self._plain(x)
-        y = np.empty_like(x)
-        for call in self.over([x], [y]) or ():
+        y = np.empty_like(x)  # without gaps, whatever x is
+        for call in self._calls(x, y):
             call()
         return y
 
@@ -73,6 +73,9 @@ class InVectors:
         (x,), (y,) = given, results
         if x.dtype != np.float32 or not kernel.is_dense(y):
             return None
+        return self._calls(x, y)
+
+    def _calls(self, x: Array, y: Array) -> list[Any]:
         if x.strides == y.strides and x.flags.aligned:
             return [self._over(x, y)]
         return [partial(np.copyto, y, x), self._over(y, y)]

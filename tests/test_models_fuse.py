@@ -75,30 +75,3 @@ def test_fused(nodes, left, tmp_path):
     got = fastrnn.load_model(path)(x)
     for array, other in zip(got.values() if isinstance(got, dict) else [got], want, strict=True):
         np.testing.assert_allclose(array, other, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("equation", "shapes", "operator"),
-    [
-        ("bth,hk->btk", ((2, 7, 6), (6, 4)), "MatMul"),
-        ("b t h, k h -> b t k", ((2, 7, 6), (4, 6)), "MatMul"),
-        ("hk,bth->btk", ((6, 4), (2, 7, 6)), "MatMul"),
-        ("bth,hk->bkt", ((2, 7, 6), (6, 4)), "Einsum"),
-        ("bth,tk->bhk", ((2, 7, 6), (7, 4)), "Einsum"),
-        ("bth,hk", ((2, 7, 6), (6, 4)), "Einsum"),
-        ("bth,h->bt", ((2, 7, 6), (6,)), "Einsum"),
-        ("...h,hk->...k", ((2, 7, 6), (6, 4)), "Einsum"),
-    ],
-)
-def test_sums_over_the_last_axis_are_products(equation, shapes, operator):
-    weight = min(range(2), key=lambda i: len(shapes[i]))
-    names = ["x", "x"]
-    names[weight] = "m"
-    m = RNG.standard_normal(shapes[weight]).astype(np.float32)
-    x = RNG.standard_normal(shapes[1 - weight]).astype(np.float32)
-    nodes = [node("Einsum", *names, equation=equation)]
-    content = model(nodes, [value("x", *x.shape)], [unknown("y")], {"m": m}).SerializeToString()
-    (made,) = fuse(fold(build(onnx.read(content)))).nodes
-    assert made.op.name == operator
-    expected = np.einsum(equation, *(m if name == "m" else x for name in names))
-    np.testing.assert_allclose(fastrnn.load_model(content)(x), expected, rtol=1e-5, atol=1e-5)

@@ -281,3 +281,56 @@ def test_relu_after_anything_in_later_calls(op):
     for _ in range(2):
         assert np.array_equal(loaded(x), first)
         assert np.array_equal(loaded(-x) >= 0, np.ones(first.shape, bool))
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes", "is_product"),
+    [
+        ("bth,hk->btk", ((2, 7, 6), (6, 4)), True),
+        ("b t h, k h -> b t k", ((2, 7, 6), (4, 6)), True),
+        ("hk,bth->btk", ((6, 4), (2, 7, 6)), True),
+        ("kh,bth->btk", ((4, 6), (2, 7, 6)), True),
+        ("bth,hk->bkt", ((2, 7, 6), (6, 4)), False),
+        ("bth,tk->bhk", ((2, 7, 6), (7, 4)), False),
+        ("bth,hk", ((2, 7, 6), (6, 4)), False),
+        ("bth,h->bt", ((2, 7, 6), (6,)), False),
+        ("...h,hk->...k", ((2, 7, 6), (6, 4)), False),
+    ],
+)
+def test_einsum_by_a_constant_matrix_is_a_product(equation, shapes, is_product):
+    """It then streams; whatever it is, it gives what NumPy does, and refuses other axes."""
+    rng = np.random.default_rng(2)
+    weight = min(range(2), key=lambda i: len(shapes[i]))
+    names = ["x", "x"]
+    names[weight] = "m"
+    m = rng.standard_normal(shapes[weight]).astype(np.float32)
+    x = rng.standard_normal(shapes[1 - weight]).astype(np.float32)
+    nodes = [helper.make_node("Einsum", names, ["y"], name="sum", equation=equation)]
+
+    def load(*axes):
+        made = model(nodes, [value("x", *axes)], [unknown("y")], {"m": m})
+        return fastrnn.load_model(made.SerializeToString(), time_axis=1)
+
+    loaded = load("batch", "time", x.shape[2])
+    expected = np.einsum(equation, *(m if name == "m" else x for name in names))
+    for _ in range(2):
+        np.testing.assert_allclose(loaded(x), expected, rtol=1e-5, atol=1e-5)
+    if not is_product:
+        return
+    stream = loaded.stream(2)
+    parts = [stream.run(x[:, :3]), stream.run(x[:, 3:])]
+    assert np.array_equal(np.concatenate(parts, 1), loaded(x))
+    with pytest.raises(ValueError, match=r"'sum' \(Einsum\): rows are \(7, 6\), expected 3 axes"):
+        load("time", 6)(x[0])
+
+
+def test_windows_of_several_threads_have_the_same_bits():
+    """One thread brings a few windows together at a time; more share out a product of all."""
+    rng = np.random.default_rng(3)
+    weight = rng.standard_normal((96, 48, 3)).astype(np.float32)
+    node = helper.make_node("Conv", ["x", "w"], ["y"], dilations=[3], strides=[2], pads=[2, 1])
+    made = model([node], [value("x", "batch", 48, "time")], [unknown("y")], {"w": weight})
+    one, two = (fastrnn.load_model(made.SerializeToString(), threads=n) for n in (1, 2))
+    x = rng.standard_normal((9, 48, 301)).astype(np.float32)
+    for _ in range(2):
+        assert np.array_equal(one(x), two(x))

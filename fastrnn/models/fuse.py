@@ -17,7 +17,7 @@ from fastrnn.formats.source import Budget
 from fastrnn.models.graph import Graph, Node, reads
 from fastrnn.models.ops.linear import Linear
 from fastrnn.models.ops.normalise import factor_and_shift
-from fastrnn.models.ops.table import TABLE, Array, Op, are_constant
+from fastrnn.models.ops.table import Array, Op, are_constant
 
 
 def linear(x: Array, weight: Array, bias: Array) -> Array:
@@ -34,9 +34,6 @@ def _prepare_linear(known: Sequence[Any], options: dict[str, Any]) -> Linear | N
 LINEAR = Op("Linear", "fastrnn", 1, linear, "", (), prepare=_prepare_linear)
 
 
-_MATMUL = TABLE["", "MatMul"][-1]
-
-
 def fuse(graph: Graph) -> Graph:
     """The graph with fewer nodes. Values that only the fused nodes saw are there no more."""
     uses = Counter(name for node in graph.nodes for name in reads(node))
@@ -46,9 +43,7 @@ def fuse(graph: Graph) -> Graph:
     for node in graph.nodes:
         fused = None
         name = node.op.name if node.op is not None and not node.op.domain else ""
-        if name == "Einsum":
-            node = _as_product(node, constants)
-        elif name == "Add":
+        if name == "Add":
             fused = _with_bias(node, kept, uses, constants)
         elif name == "BatchNormalization":
             fused = _scaled(node, kept, uses, constants, graph.budget)
@@ -64,30 +59,6 @@ def _before(name: str, operator: str, kept: dict[str, Node], uses: Counter[str])
     node = kept.get(name)
     fits = node is not None and node.op is not None and not node.op.domain
     return node if fits and uses[name] == 1 and node.op.name == operator else None  # type: ignore[union-attr]
-
-
-def _as_product(node: Node, constants: dict[str, Array]) -> Node:
-    """An Einsum that sums over the last axis of rows by a constant matrix, as a MatMul."""
-    terms, _, made = node.attributes["equation"].replace(" ", "").partition("->")
-    sides = list(zip(terms.split(","), node.inputs, strict=False))
-    sides.sort(key=lambda side: side[1] in constants)  # the matrix last
-    if len(sides) != 2 or len(node.inputs) != 2 or not made:
-        return node
-    (rows, x), (columns, name) = sides
-    weight = constants.get(name)
-    if weight is None or weight.ndim != 2 or weight.dtype.kind != "f" or x in constants:
-        return node
-    last, new = rows[-1:], made[-1:]
-    plain = "." not in rows and len({*rows, new}) == len(rows) + 1
-    if not plain or made[:-1] != rows[:-1] or columns not in (last + new, new + last):
-        return node
-    if columns == new + last:
-        turned = f"{node.outputs[0]}/turned"
-        if turned in constants:
-            return node
-        constants[turned] = weight.T  # a view
-        name = turned
-    return replace(node, op=_MATMUL, inputs=(x, name), attributes={})
 
 
 def _with_bias(

@@ -15,7 +15,7 @@ from fastrnn.models.kept import row_numbers
 from fastrnn.models.live import NAME, Live
 from fastrnn.models.ops.table import Array
 from fastrnn.models.recurrence import Recurrence
-from fastrnn.streams.states import seal, unseal
+from fastrnn.streams.states import each_row, seal, unseal
 from fastrnn.streams.turns import in_turn
 
 
@@ -170,11 +170,7 @@ class ModelStream(Live):
         BusyError
             If another thread is in a call.
         """
-        rows = [data] if self.batch is None else data
-        if not isinstance(rows, (list, tuple)):
-            raise TypeError(f"{NAME}: state is {type(data).__name__}, expected a list")
-        if len(rows) != (self.batch or 1):
-            raise ValueError(f"{NAME}: {len(rows)} states, expected {self.batch}")
+        rows = each_row(data, self.batch, NAME)
         unpacked = self._recurrence.types.unpacked
         loaded = [unpacked(unseal(row, self._fingerprint, NAME), NAME) for row in rows]
         states = [np.concatenate(parts) for parts in zip(*loaded, strict=True)]

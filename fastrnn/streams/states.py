@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,20 @@ def state_shapes(stack: Any) -> tuple[tuple[int, int], tuple[int, int] | None, A
     """The h_shape, c_shape and dtype of one stream, as `load_state` wants them."""
     c_shape = (stack.num_layers, stack.hidden_size) if stack.has_cell_state else None
     return (stack.num_layers, stack.output_size), c_shape, stack.dtype
+
+
+def each_row(data: Any, batch: int | None, what: str) -> Sequence[Any]:
+    """The saved states that a stream's `load` was given, by row; batch None: one, by itself.
+
+    TypeError or ValueError unless there is one for each row.
+    """
+    if batch is None:
+        return [data]
+    if not isinstance(data, (list, tuple)):
+        raise TypeError(f"{what}: state is {type(data).__name__}, expected a list")
+    if len(data) != batch:
+        raise ValueError(f"{what}: {len(data)} states, expected {batch}")
+    return data
 
 
 def unseal(data: bytes, fingerprint: bytes, what: str) -> bytes:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fastrnn._kernels.core import Stack, as_array
 from fastrnn._kernels.stepper import Bound, Stepper
 from fastrnn.sequences import batch_major, state_parts, time_major
-from fastrnn.streams.states import load_state, save_state, state_shapes
+from fastrnn.streams.states import each_row, load_state, save_state, state_shapes
 from fastrnn.streams.turns import in_turn
 
 Array = npt.NDArray[Any]
@@ -173,11 +173,7 @@ class Stream(Generic[S]):
         BusyError
             If another thread is in a call.
         """
-        rows = [data] if self.batch is None else data
-        if isinstance(rows, (bytes, bytearray, memoryview)) or not isinstance(rows, (list, tuple)):
-            raise TypeError(f"{self._name}: state is {type(data).__name__}, expected a list")
-        if len(rows) != (self.batch or 1):
-            raise ValueError(f"{self._name}: {len(rows)} states, expected {self.batch}")
+        rows = each_row(data, self.batch, self._name)
         stack = self._stepper.stack
         shapes = state_shapes(stack)
         loaded = [load_state(row, self._fingerprint, *shapes, self._name) for row in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastrnn.models.along_time.parts import ONE, Cannot, Part, Seen, along, only
+from fastrnn.models.ops.linear import rows_by_matrix
 
 
 @along("MatMul", "MatMulInteger")
@@ -49,3 +50,17 @@ def gemm(seen: Seen) -> Part | Cannot:
     if seen.attributes.get("transA") or axis != 0:
         return Cannot("the product sums over time")
     return Part({0: ONE}, 0)
+
+
+@along("Einsum")
+def einsum(seen: Seen) -> Part | Cannot:
+    """Rows of time by a constant matrix."""
+    times, found = seen.times(), rows_by_matrix(seen.attributes["equation"])
+    if found is None:
+        return Cannot("it is no product of rows by a matrix")
+    rows, number, _ = found
+    if set(times) != {number}:
+        return Cannot("it multiplies frames with frames, as attention does")
+    if times[number] == len(rows) - 1:
+        return Cannot("the product sums over time")
+    return Part({number: ONE}, times[number])

@@ -18,7 +18,7 @@ from fastrnn.models.kept import row_numbers
 from fastrnn.models.live import NAME, Live
 from fastrnn.models.ops.table import Array
 from fastrnn.models.stream import check_batch
-from fastrnn.streams.states import seal, unseal
+from fastrnn.streams.states import each_row, seal, unseal
 from fastrnn.streams.turns import in_turn
 
 
@@ -283,11 +283,7 @@ class TimeStream(Live):
         BusyError
             If another thread is in a call.
         """
-        rows = [data] if self.batch is None else data
-        if not isinstance(rows, (list, tuple)):
-            raise TypeError(f"{NAME}: state is {type(data).__name__}, expected a list")
-        if len(rows) != (self.batch or 1):
-            raise ValueError(f"{NAME}: {len(rows)} states, expected {self.batch}")
+        rows = each_row(data, self.batch, NAME)
         loaded = [
             unpacked(self._unrolled, unseal(row, self._fingerprint, NAME), NAME) for row in rows
         ]

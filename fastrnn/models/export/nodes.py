@@ -156,7 +156,10 @@ class _Node:
         from torch.onnx.ops import symbolic_multi_out
 
         if self.projections and states:
-            raise NotImplementedError("an LSTM with proj_size that is given its first states")
+            raise ValueError(
+                "an LSTM with proj_size that is given its first states, which ONNX's has no input "
+                "for: export the model without them, its streams carry the state"
+            )
         # Fetched when traced: the exporter puts tensors of its own in the buffers' place.
         weights: list[Any] = [name and getattr(self.layer, name) for name in self.buffers]
         (steps, rows, _), (directions, _, hidden) = x.shape, weights[1].shape

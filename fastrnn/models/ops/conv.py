@@ -151,8 +151,8 @@ class Convolution:
         """Calls that compute `results` from `given`: padding stays, and is not copied again."""
         x, y = given[0], np.moveaxis(results[0], 1, -1)
         windows = self._windows(x)
-        calls, last = _channels_last(x, windows)
-        view = self._over(last, windows)
+        calls, padded = windows.padding(x, 0, channels_last=True)
+        view = self._over(np.moveaxis(padded, 1, -1), windows)
         if not self.products:
             more = self._depthwise_over(view, y)
         elif self.group == 1:
@@ -197,17 +197,6 @@ class Convolution:
         if self.bias is not None:
             calls.append(partial(np.add, y, self.bias, out=y))
         return calls
-
-
-def _channels_last(x: Array, windows: Windows) -> tuple[list[Any], Array]:
-    """Calls that bring x (B, C, ...) with its padding to a contiguous (B, ..., C), and that."""
-    last = np.moveaxis(x, 1, -1)
-    if last.flags.c_contiguous and not any((*windows.before, *windows.after)):
-        return [], last
-    lengths = zip(x.shape[2:], windows.before, windows.after, strict=True)
-    padded = np.zeros((len(x), *map(sum, lengths), x.shape[1]), x.dtype)
-    inner = tuple(slice(low, low + n) for n, low in zip(x.shape[2:], windows.before, strict=True))
-    return [partial(np.copyto, padded[(slice(None), *inner)], last)], padded
 
 
 @op("ConvTranspose", 1)

@@ -121,3 +121,55 @@ def einsum(*operands: Array, equation: str) -> Array:
     else:  # no longer than all of its operands' axes
         claim([n for operand in operands for n in operand.shape], operands[0].dtype)
     return np.einsum(equation, *operands)
+
+
+@prepares(einsum)
+def prepare_einsum(known: Sequence[Any], options: dict[str, Any], *, equation: str) -> Any:
+    """A product, where a constant matrix is summed over the last axis of rows."""
+    found = rows_by_matrix(equation)
+    if found is None or len(known) != 2:
+        return None
+    rows, number, columns = found
+    weight = known[1 - number]
+    if not are_constant(weight) or weight.ndim != 2 or weight.dtype.kind != "f":
+        return None
+    return EinsumProduct(weight.T if columns[0] == rows[-1] else weight, rows, number, options)
+
+
+def rows_by_matrix(equation: str) -> tuple[str, int, str] | None:
+    """The axes of rows, which operand they are, and the other's two axes; None: it is no such sum.
+
+    "bth,hk->btk" and "kh,bth->btk" are: only the last axis of the rows becomes another.
+    """
+    terms, arrow, made = equation.replace(" ", "").partition("->")
+    operands = terms.split(",")
+    if len(operands) != 2 or not arrow or "." in equation:
+        return None
+    for number, rows in enumerate(operands):
+        columns, new = operands[1 - number], made[-1:]
+        others = len({*rows, new}) == len(rows) + 1
+        if others and made[:-1] == rows[:-1] and columns in (rows[-1:] + new, new + rows[-1:]):
+            return rows, number, columns
+    return None
+
+
+class EinsumProduct(Linear):
+    """Rows, whose axes have the letters `rows`, by a matrix; they are operand `number`."""
+
+    def __init__(self, weight: Array, rows: str, number: int, options: dict[str, Any]) -> None:
+        super().__init__(weight, None, options)
+        self._rows, self._number = rows, number
+
+    def __call__(self, *operands: Array) -> Array:
+        """The sum."""
+        x = operands[self._number]
+        if x.ndim != len(self._rows) or x.shape[-1] != self.product.inputs:
+            raise ValueError(
+                f"rows are {x.shape}, expected {len(self._rows)} axes ({', '.join(self._rows)}), "
+                f"the last of {self.product.inputs}"
+            )
+        return self.product(x)
+
+    def over(self, given: Sequence[Any], results: Sequence[Array]) -> list[Any] | None:
+        """Calls that compute `results` from `given`."""
+        return super().over([given[self._number]], results)

@@ -7,6 +7,7 @@ SIMD engine's tiles keep (float32). The BLAS engine, and other types, have NumPy
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from fastrnn.layers.engines import choose_isa
 from fastrnn.models.ops.room import claim
 from fastrnn.models.ops.table import Array
 
-_MOST_AXES = 6  # of windows that the tiles bring together themselves
+_MOST_AXES = 6  # of windows that the tiles bring together themselves: windows.h has as many
 
 
 class Product:
@@ -31,6 +32,7 @@ class Product:
     def __init__(self, weight: Array, bias: Array | None, options: Mapping[str, Any]) -> None:
         self.outputs, self.inputs = weight.shape
         self._tiles: kernel.Product | None = None
+        self._threads = options.get("threads", 1)
         if weight.dtype == np.float32 and weight.size and options.get("engine", "auto") != "blas":
             isa = choose_isa(options.get("isa"))
             self._tiles = kernel.Product(isa, weight, bias, options.get("threads", 1))
@@ -60,5 +62,9 @@ class Product:
             rows = windows.reshape(-1, self.inputs)
             if np.may_share_memory(rows, windows) and rows.strides[1] == rows.itemsize:
                 return [self._tiles.over(rows, out)]
+            if self._threads > 1:  # which share out a product of all rows, not of a few at a time
+                together = rows if rows.flags.owndata else np.array(rows, order="C")
+                target = together.reshape(windows.shape)
+                return [partial(np.copyto, target, windows), self._tiles.over(together, out)]
             return [self._tiles.over(windows, out, axes)]
         return [lambda: np.copyto(out, self(windows.reshape(-1, self.inputs)))]

@@ -36,15 +36,23 @@ class Windows:
         claim([n + low + high for n, (low, high) in zip(x.shape, widths, strict=True)], x.dtype)
         return np.pad(x, widths, constant_values=fill)
 
-    def padding(self, x: Array, fill: Any) -> tuple[list[Callable[[], Any]], Array]:
+    def padding(
+        self, x: Array, fill: Any, *, channels_last: bool = False
+    ) -> tuple[list[Callable[[], Any]], Array]:
         """Calls that bring x (B, C, ...) to an array that stays, with its padding; and that array.
 
-        No calls, and x, where there is no padding.
+        No calls, and x, where there is no padding, and its channels lie last in memory if they are
+        to.
         """
-        if not any(self.before) and not any(self.after):
+        lies = not channels_last or np.moveaxis(x, 1, -1).flags.c_contiguous
+        if lies and not any(self.before) and not any(self.after):
             return [], x
         lengths = zip(x.shape[2:], self.before, self.after, strict=True)
-        padded = empty_like(x, (*x.shape[:2], *map(sum, lengths)))
+        shape = (*x.shape[:2], *map(sum, lengths))
+        if channels_last:
+            padded = np.moveaxis(np.empty((shape[0], *shape[2:], shape[1]), x.dtype), -1, 1)
+        else:
+            padded = empty_like(x, shape)
         padded[...] = fill
         inner = tuple(slice(low, low + n) for n, low in zip(x.shape[2:], self.before, strict=True))
         return [partial(np.copyto, padded[(slice(None), slice(None), *inner)], x)], padded

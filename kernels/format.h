@@ -9,6 +9,7 @@
  *     FORMAT_HEADER            lines of a panel before its weights
  *     FORMAT_CHAIN             lines whose products are summed before they are added to the result
  *     FORMAT_ROWS, FORMAT_TILES    its table of tiles, from vector_*.h
+ *     FORMAT_UNROLL            how its loop over lines is unrolled
  *     FORMAT_INPUT             bytes of a row that a line is multiplied by
  *     FORMAT(weight), FORMAT(input), FORMAT(sum)   types: a vector's weights, what they are multiplied by, its sums
  *     FORMAT(load)(p), FORMAT(spread)(p)           the first from a line's weights, the second from a row

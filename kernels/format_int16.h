@@ -9,6 +9,7 @@
 #define FORMAT_CHAIN 64         /* 128 k's: a sum of weights of at most 4095 is below 2^31 */
 #define FORMAT_ROWS INT16_ROWS
 #define FORMAT_TILES INT16_TILES
+#define FORMAT_UNROLL UNROLL_INTEGERS
 #define FORMAT_INPUT 4
 
 typedef vec_int FORMAT(weight), FORMAT(input);

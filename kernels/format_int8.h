@@ -16,6 +16,7 @@
 #define FORMAT_CHAIN 1024       /* 4096 k's: a sum is below 2^31 */
 #define FORMAT_ROWS INT8_ROWS
 #define FORMAT_TILES INT8_TILES
+#define FORMAT_UNROLL UNROLL_INTEGERS
 #define FORMAT_INPUT 8
 
 typedef vec_code FORMAT(code);

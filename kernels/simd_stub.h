@@ -25,14 +25,26 @@
 
 /* UNROLL: the loop that follows has a constant, small count: unroll it whole, so that its sums are registers.
  * UNROLL_SOME: keep its counting from taking the multiplications' places in the pipeline; of smaller vectors, more,
- * but GCC then spills. */
+ * but GCC then spills. UNROLL_INTEGERS: the same of integer weights, where clang spills. */
 #if defined(__clang__) && defined(__aarch64__)
 #define UNROLL _Pragma("clang loop unroll(full)")
 #define UNROLL_SOME _Pragma("clang loop unroll_count(8)")
 #elif defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
 #define UNROLL_SOME _Pragma("clang loop unroll_count(4)")
+#define UNROLL_INTEGERS _Pragma("clang loop unroll_count(1)")
 #else
 #define UNROLL _Pragma("GCC unroll 32")
 #define UNROLL_SOME _Pragma("GCC unroll 4")
+#endif
+#ifndef UNROLL_INTEGERS
+#define UNROLL_INTEGERS UNROLL_SOME
+#endif
+
+/* The tile of one row of integer weights, `most` vectors at once. Clang loads all of a row's weights before it
+ * multiplies, and stores what then finds no register. */
+#if defined(__clang__) && defined(__x86_64__)
+#define ONE_ROW(row, most) row(1, 4, 4)
+#else
+#define ONE_ROW(row, most) row(1, most, most)
 #endif

@@ -27,7 +27,7 @@ INLINE void FORMAT(tile)(size_t rows, size_t vectors, size_t odd, const operand 
         UNROLL for (size_t m = 0; m < rows; m++)
             UNROLL for (size_t j = 0; j < vectors; j++)
                 sum[m][j] = FORMAT(zero)();
-        UNROLL_SOME for (; line < end; line++) {
+        FORMAT_UNROLL for (; line < end; line++) {
             if (rows >= MANY_ROWS && vectors == 2) {
                 UNROLL for (size_t at = 0; at < LINE; at += ALIGNMENT)
                     __builtin_prefetch(next + at, 0, 2);
@@ -110,6 +110,7 @@ static const weight_format FORMAT(format) = {
 #undef FORMAT_CHAIN
 #undef FORMAT_ROWS
 #undef FORMAT_TILES
+#undef FORMAT_UNROLL
 #undef FORMAT_INPUT
 #undef FORMAT_ENCODES
 #undef FORMAT_OFFSET

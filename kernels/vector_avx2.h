@@ -7,10 +7,10 @@
 #define FLOAT32_TILES(row) row(1, 8, 8) row(2, 6, 6) row(3, 4, 4) row(4, 2, 2) row(5, 2, 2) row(6, 2, 2)
 /* two registers a weight and an x, the mask, the products */
 #define INT8_ROWS 4
-#define INT8_TILES(row) row(1, 8, 8) row(2, 4, 4) row(3, 2, 2) row(4, 2, 2)
+#define INT8_TILES(row) ONE_ROW(row, 8) row(2, 4, 4) row(3, 2, 2) row(4, 2, 2)
 /* the product */
 #define INT16_ROWS 6
-#define INT16_TILES(row) row(1, 8, 8) row(2, 6, 6) row(3, 3, 3) row(4, 2, 2) row(5, 2, 2) row(6, 2, 2)
+#define INT16_TILES(row) ONE_ROW(row, 8) row(2, 6, 6) row(3, 3, 3) row(4, 2, 2) row(5, 2, 2) row(6, 2, 2)
 
 typedef __m256 vec;
 

@@ -11,6 +11,8 @@ class Pool:
     stack: Stack
     grow: bool
     @property
+    def work(self) -> int: ...
+    @property
     def capacity(self) -> int: ...
     def __new__(
         cls,
@@ -33,3 +35,25 @@ class Pool:
     def get_state(self, ids: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]: ...
     def set_state(self, ids: Any, h: Any, c: Any) -> None: ...
     def reset(self, ids: Any) -> None: ...
+
+@final
+class Request:
+    future: Any
+    frames: Any
+    output: Any
+    steps: int
+    done: int
+    since: float
+    action: Any
+    def __new__(
+        cls, future: Any, frames: Any, output: Any, steps: int, since: float, action: Any = None
+    ) -> Self: ...
+
+def least_steps(requests: list[Request]) -> int: ...
+def gather(
+    requests: list[Request], x: npt.NDArray[Any], steps: int, rows_first: bool
+) -> int: ...
+def scatter(
+    requests: list[Request], y: npt.NDArray[Any], steps: int, rows_first: bool
+) -> None: ...
+def waits(requests: list[Request], steps: int, begin: float) -> npt.NDArray[np.float64]: ...

@@ -75,6 +75,8 @@ class GatedLayer:
     `calls` holds the ids of each kernel call, once it has begun.
     """
 
+    work = None  # not known to be little: no call is made in the event loop's thread
+
     def __init__(self, layer):
         self.layer = layer
         self.batch_first = layer.batch_first

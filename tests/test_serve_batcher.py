@@ -7,6 +7,7 @@ import gc
 import threading
 import time
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from serving import GatedLayer, in_loop, make_layer
 
 import fastrnn
 from fastrnn.serve import Batcher, ClosedError
+from fastrnn.serve import batcher as batcher_module
 
 
 def frames(rng, k, layer):
@@ -33,13 +35,16 @@ async def test_sessions_begin_with_the_initial_state_and_reset_goes_back_to_it(r
             await session.reset()
 
 
+@pytest.mark.parametrize("here", [0, 12_288, 2**20], ids=["thread", "either", "loop"])
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN"])
 @pytest.mark.parametrize(("max_batch", "max_wait_ms"), [(1, 0), (3, 0), (16, 0), (16, 2)])
 @in_loop
 async def test_many_tasks_get_the_bits_of_lone_streams(
-    rng, cell, batch_first, max_batch, max_wait_ms
+    rng, monkeypatch, cell, batch_first, max_batch, max_wait_ms, here
 ):
+    """Whichever thread makes the calls: the worker's, the loop's, or the loop's those of 4 frames."""
+    monkeypatch.setattr(batcher_module, "HERE_WORK", here)
     layer = make_layer(cell, batch_first=batch_first)
     inputs = [frames(rng, 40, layer) for _ in range(16)]
 
@@ -62,6 +67,89 @@ async def test_many_tasks_get_the_bits_of_lone_streams(
         results = await asyncio.gather(*map(client, range(16)))
     for x, y in zip(inputs, results, strict=True):
         np.testing.assert_array_equal(y, layer.stream().run(x))
+
+
+@in_loop
+async def test_short_calls_are_made_in_the_event_loops_thread_and_long_ones_are_not(rng):
+    layer, threads = make_layer(), set()
+    pool = layer.pool(capacity=9)
+
+    class Watched:
+        work = pool.work
+
+        def __getattr__(self, name):
+            return getattr(pool, name)
+
+        def step(self, ids, x, out):
+            threads.add((threading.current_thread().name, len(ids)))
+            return pool.step(ids, x, out=out)
+
+        def run(self, ids, x):
+            threads.add((threading.current_thread().name, x.shape[0] * x.shape[1]))
+            return pool.run(ids, x)
+
+    few = batcher_module.HERE_WORK // (pool.work + batcher_module.FRAME_WORK)
+    layer_of_pool = SimpleNamespace(pool=lambda capacity: Watched(), batch_first=False)
+    async with Batcher(layer_of_pool, 8, 8, max_steps=few + 1) as batcher:
+        sessions = [await batcher.open() for _ in range(8)]
+        x = frames(rng, few + 1, layer)
+        await asyncio.gather(*(session.step(x[0]) for session in sessions))
+        await sessions[0].run(x[:few])
+        await sessions[0].run(x)
+        for session in sessions:
+            await session.close()
+    here = threading.current_thread().name
+    assert threads == {(here, 8), (here, few), ("fastrnn-batcher", few + 1)}
+
+
+@in_loop
+async def test_others_have_their_turn_between_the_short_calls_of_a_long_message(rng):
+    layer = make_layer()
+    x = frames(rng, 200, layer)
+    async with Batcher(layer, 2, 2, max_steps=1) as batcher:
+        one, two = await batcher.open(), await batcher.open()
+        turns = 0
+        long = asyncio.ensure_future(one.run(x))
+        while not long.done():
+            await two.step(x[0])
+            turns += 1
+        np.testing.assert_array_equal(await long, layer.stream().run(x))
+    assert 100 <= turns <= 400
+
+
+@in_loop
+async def test_an_error_in_a_short_call_reaches_its_callers_and_no_others(rng, monkeypatch):
+    layer = make_layer()
+    x = frames(rng, 2, layer)
+    async with Batcher(layer, 2, 2) as batcher:
+        one, two = await batcher.open(), await batcher.open()
+        with monkeypatch.context() as patch:
+            patch.setattr(type(batcher.pool), "step", lambda *_, **__: 1 / 0)
+            with pytest.raises(RuntimeError, match="the kernel call failed: division by zero"):
+                await one.step(x[0])
+        y = await asyncio.gather(one.step(x[1]), two.step(x[1]))
+        np.testing.assert_array_equal(y, [layer.stream().step(x[1])] * 2)
+        assert batcher.stats.errors == 1
+
+
+def test_an_interrupt_in_a_short_call_ends_the_loop_and_is_told_to_its_caller(rng, monkeypatch):
+    layer, told = make_layer(), []
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    async def main():
+        async with Batcher(layer, 1, 1) as batcher, batcher.session() as session:
+            monkeypatch.setattr(type(batcher.pool), "step", interrupted)
+            try:
+                await session.step(frames(rng, 1, layer)[0])
+            except BaseException as error:
+                told.append(error)
+                raise
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+    assert len(told) == 1
 
 
 @in_loop

@@ -14,6 +14,7 @@ from serving import GatedLayer, in_loop, make_layer
 
 import fastrnn
 from fastrnn.serve import Batcher, ClosedError
+from fastrnn.serve import batcher as batcher_module
 
 LAYER = make_layer()
 X = np.random.default_rng(0).standard_normal((4, LAYER.input_size)).astype(np.float32)
@@ -150,7 +151,8 @@ def test_a_batcher_that_nobody_has_any_more_leaves_no_thread_and_no_pool(run):
 
 
 @in_loop
-async def test_a_forgotten_batcher_ends_its_thread_while_the_loop_goes_on():
+async def test_a_forgotten_batcher_ends_its_thread_while_the_loop_goes_on(monkeypatch):
+    monkeypatch.setattr(batcher_module, "HERE_WORK", 0)
     batcher = Batcher(LAYER, 1, 1)
     async with batcher.session() as session:
         await session.step(X[0])

@@ -23,7 +23,7 @@ def test_bins_hold_every_sample(rng, size):
     window = Window()
     values = np.concatenate([10 ** rng.uniform(-3, 5, size), MS[:3]]).tolist()
     for begin in range(0, len(values), size):
-        window.add(values[begin : begin + size])
+        window.add_all(np.array(values[begin : begin + size]))
     edges = np.array([*MS, np.inf])
     expected = [int((np.array(values) <= edge).sum()) for edge in edges]
     assert np.cumsum(window.bins).tolist() == expected

@@ -15,9 +15,9 @@ from fastrnn.serve.stats import WINDOW, Window
 def test_a_window_keeps_the_last_samples_of_any_number_at_once(size, before):
     window = Window()
     samples = np.arange(before + 3 * size, dtype=float)
-    window.add(samples[:before].tolist())
+    window.add_all(samples[:before])
     for begin in range(before, len(samples), size):
-        window.add(samples[begin : begin + size].tolist())
+        window.add_all(samples[begin : begin + size])
     found, last = window.quantiles(), samples[-WINDOW:]
     assert window.count == len(samples)
     assert found["p50"] == np.percentile(last, 50)
@@ -27,5 +27,5 @@ def test_a_window_keeps_the_last_samples_of_any_number_at_once(size, before):
 
 def test_no_samples():
     window = Window()
-    window.add(())
+    window.add_all(np.empty(0))
     assert window.quantiles() == {}

@@ -12,8 +12,14 @@ import pytest
 from serving import GatedLayer, in_loop, make_layer
 
 from fastrnn.serve import Batcher, ClosedError
+from fastrnn.serve import batcher as batcher_module
 from fastrnn.serve import worker as worker_module
 from fastrnn.serve.stats import WINDOW, Window
+
+
+@pytest.fixture(autouse=True)
+def _all_in_the_thread(monkeypatch):
+    monkeypatch.setattr(batcher_module, "HERE_WORK", 0)
 
 
 def workers():

@@ -4,7 +4,8 @@ Everything but the kernel call happens in the event loop's thread, so that nothi
 session is in one of three places: resting, among the ready ones (its first call waits for a kernel
 call), or in flight. When a kernel call ends, the next one is sent off with whatever is ready before
 the results are handed out; and one that is full is sent ahead while another is under way, since
-waiting could not fill it further: the worker then need not wait for a busy event loop.
+waiting could not fill it further: the worker then need not wait for a busy event loop. A call that
+is known to take less than handing it over and back, some 50 us, is made in the event loop's thread.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from fastrnn.serve.served import Served
 from fastrnn.serve.session import ClosedError, Session
 from fastrnn.serve.stats import Stats
 from fastrnn.serve.worker import Batch, Worker
+
+HERE_WORK = 2**20  # multiply-adds: some 50 us of AVX2
+FRAME_WORK = 2048  # what a frame costs beside its own
 
 
 class Batcher:
@@ -76,6 +80,7 @@ class Batcher:
         initial_state: Any = None,
     ) -> None:
         self.name = f"{type(layer).__name__} batcher"
+        self.x_name = f"{self.name}: x"
         if not callable(getattr(layer, "pool", None)):
             raise TypeError(f"{self.name}: a {type(layer).__name__} has no pools, expected a layer")
         for name, value in (
@@ -99,6 +104,8 @@ class Batcher:
         self.max_batch = min(int(max_batch), self.max_streams)
         self.max_pending = int(max_pending)
         self._max_wait = max_wait_ms / 1e3
+        work = getattr(self.pool, "work", None)
+        self._frames_here = 0 if work is None else HERE_WORK // (work + FRAME_WORK)
         self.stats = Stats()
         self._home = Home(self.name, self._abandon)
         self._sessions: set[Session] = set()
@@ -168,11 +175,14 @@ class Batcher:
         self._drained = None
         await self._home.part()
 
-    def _check_open(self) -> None:
-        """Raise ClosedError if no more calls are taken, RuntimeError in another event loop."""
+    def _check_open(self) -> asyncio.AbstractEventLoop:
+        """Return the event loop that the batcher belongs to, which is the running one.
+
+        Raise ClosedError if no more calls are taken, RuntimeError in another event loop.
+        """
         if self._draining:
             raise ClosedError(f"{self.name}: draining, no new frames are taken")
-        self._home.enter()
+        return self._home.enter()
 
     def _promise(self) -> asyncio.Future[Any]:
         """Return a future of the batcher's event loop."""
@@ -198,7 +208,7 @@ class Batcher:
         """Put a session, which has a pending request, among those for the next kernel call."""
         session._queued = True
         self._ready.append(session)
-        if self._may_launch():
+        if (self._launch_handle is None or self._launch_is_timed) and self._may_launch():
             self._schedule()
 
     def _measure_state(self) -> int:
@@ -245,51 +255,77 @@ class Batcher:
         )
 
     def _launch(self) -> None:
-        """Send what is ready to the worker."""
+        """Have what is ready stepped: by the worker, or here."""
         if self._launch_handle is not None:
             self._launch_handle.cancel()
             self._launch_handle = None
+        batch = self._next_batch()
+        if not batch.requests:
+            self._check_drained()
+            return
+        self._flying.add(batch)
+        try:
+            self._worker.fill(batch)
+        except Exception as error:  # of memory
+            batch.error = error
+            self._finish(batch, here=True)
+            return
+        if len(self._flying) > 1 or len(batch.requests) * batch.steps > self._frames_here:
+            self._worker.put(batch)
+            return
+        try:
+            self._worker.step(batch)
+        except BaseException as error:  # KeyboardInterrupt: its callers are told, too
+            batch.error = error
+            raise
+        finally:
+            self._finish(batch, here=True)
+
+    def _next_batch(self) -> Batch:
+        """Take what is ready, in order, up to max_batch."""
         ready, batch = self._ready, Batch()
-        while ready and len(batch.requests) < self.max_batch:
+        sessions, ids, requests = batch.sessions, batch.ids, batch.requests
+        while ready and len(requests) < self.max_batch:
             session = ready.popleft()
             session._queued = False
             request = session._next_frames()
             if request is not None:
                 session._in_flight = True
-                batch.sessions.append(session)
-                batch.ids.append(session.id)
-                batch.requests.append(request)
-        if batch.requests:
-            self._flying.add(batch)
-            self._worker.put(batch)
-        else:
-            self._check_drained()
+                sessions.append(session)
+                ids.append(session.id)
+                requests.append(request)
+        return batch
 
-    def _finish(self, batch: Batch) -> None:
-        """Take in a batch that the worker has stepped: next batch first, then the results."""
+    def _finish(self, batch: Batch, *, here: bool = False) -> None:
+        """Take in a batch that was stepped: next batch first, then the results.
+
+        After one that was stepped `here`, others have their turn before the next.
+        """
         if batch not in self._flying:
             return  # its loop has ended, or it was handed on before
         self._flying.remove(batch)
-        finished = []
+        self._worker.empty(batch)
+        error, finished = batch.error, []
         for session, request in zip(batch.sessions, batch.requests, strict=True):
             session._in_flight = False
             if session.closed:
                 session._release()
                 continue
-            if batch.error is not None or request.done == len(request.frames):
+            pending = session._pending
+            if error is not None or request.done == request.steps:
                 finished.append(request.future)
-                session._pending.popleft()
-            if session._pending:
+                pending.popleft()
+            if pending:
                 session._queued = True
                 self._ready.append(session)
         if self._ready and self._may_launch():
-            if self._max_wait:
+            if self._max_wait or here:
                 self._schedule()
             else:
                 self._launch()
         for future in finished:
             if not future.done():
-                if batch.error is None:
+                if error is None:
                     future.set_result(None)
                 else:
                     future.set_exception(batch.failure(self.name))

@@ -13,6 +13,9 @@ Array = npt.NDArray[Any]
 class Pool(Protocol):
     """Streams that come and go, as `fastrnn.StreamPool` has them. One thread steps them, while
     another opens, closes, saves, loads and resets others.
+
+    One that has `work`, multiply-adds of one step of one stream, is stepped in the event loop's
+    thread where a call is short.
     """
 
     @property

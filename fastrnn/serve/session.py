@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from fastrnn._kernels.core import as_array
+from fastrnn._kernels.pool import Request
 from fastrnn.errors import BusyError
-from fastrnn.serve.request import NOTHING, Request
 from fastrnn.serve.served import Pool
 
 Array = npt.NDArray[Any]
@@ -26,17 +27,21 @@ class Host(Protocol):
     """What a session asks of its batcher."""
 
     name: str
+    x_name: str
     pool: Pool
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
     dtype: np.dtype[Any]
     max_pending: int
 
-    def _check_open(self) -> None:
-        """Raise ClosedError if no more calls are taken, RuntimeError in another event loop."""
+    def _check_open(self) -> asyncio.AbstractEventLoop:
+        """Return the batcher's event loop, which is the running one.
+
+        Raise ClosedError if no more calls are taken, RuntimeError in another event loop.
+        """
 
     def _promise(self) -> asyncio.Future[Any]:
-        """Return a future of the batcher's event loop, which is the running one."""
+        """Return a future of the batcher's event loop."""
 
     def _admit(self, session: Session, state: bytes | None) -> int:
         """Open a stream for a session, and return its id in the pool."""
@@ -99,9 +104,12 @@ class Session:
         RuntimeError
             If the kernel call failed.
         """
-        frame = self._frames(x, many=False)
-        y = np.empty(self._host.output_shape, self._host.dtype)
-        await self._submit(wait, frame[None], y[None])
+        host = self._host
+        frame = as_array(x, host.dtype, host.x_name)
+        if frame.shape != host.input_shape:
+            raise self._misfit(frame, many=False)
+        y = np.empty(host.output_shape, host.dtype)
+        await self._submit(wait, frame.copy(), y, 1)
         return y
 
     async def run(self, x: npt.ArrayLike, *, wait: bool = True) -> Array:
@@ -109,13 +117,17 @@ class Session:
 
         They share kernel calls with other sessions' frames, so that a long message holds up nobody.
         """
-        return await self._run_owned(self._frames(x, many=True), wait=wait)
+        host = self._host
+        frames = as_array(x, host.dtype, host.x_name)
+        if frames.shape[1:] != host.input_shape or frames.ndim != len(host.input_shape) + 1:
+            raise self._misfit(frames, many=True)
+        return await self._run_owned(frames.copy(), wait=wait)
 
     async def _run_owned(self, frames: Array, *, wait: bool = True) -> Array:
         """`run`, for a checked C-contiguous array (k, I) of the dtype that nobody writes to."""
         y = np.empty((len(frames), *self._host.output_shape), self._host.dtype)
         if len(frames):
-            await self._submit(wait, frames, y)
+            await self._submit(wait, frames, y, len(frames))
         else:
             self._check_open()
             await asyncio.sleep(0)  # or who makes such calls in a row would stop the event loop
@@ -214,40 +226,41 @@ class Session:
             raise ClosedError(f"{self._host.name}: the session is not open")
         return self.id
 
-    def _check_open(self) -> None:
+    def _check_open(self) -> asyncio.AbstractEventLoop:
         if not self.closed:
-            self._host._check_open()  # which closes it, if its event loop has ended
-        if self.closed or self.id is None:
-            raise ClosedError(f"{self._host.name}: the session is not open")
+            loop = self._host._check_open()  # which closes it, if its event loop has ended
+            if not self.closed and self.id is not None:
+                return loop
+        raise ClosedError(f"{self._host.name}: the session is not open")
 
-    def _frames(self, x: npt.ArrayLike, *, many: bool) -> Array:
-        """Return a copy of x, a frame or many of them, in the dtype that is served."""
-        name, shape = self._host.name, self._host.input_shape
-        array = as_array(x, self._host.dtype, f"{name}: x")
-        if array.shape[many:] != shape or array.ndim != len(shape) + many:
-            sizes = ", ".join([*("k" for _ in range(many)), *map(str, shape)])
-            comma = "," if len(shape) + many == 1 else ""
-            raise ValueError(f"{name}: x is {array.shape}, expected ({sizes}{comma})")
-        return array.copy()
+    def _misfit(self, array: Array, *, many: bool) -> ValueError:
+        """Return what to raise for an array that is no frame, or not many frames."""
+        host = self._host
+        sizes = ", ".join([*("k" for _ in range(many)), *map(str, host.input_shape)])
+        comma = "," if len(host.input_shape) + many == 1 else ""
+        return ValueError(f"{host.x_name} is {array.shape}, expected ({sizes}{comma})")
 
     async def _act(self, action: Callable[[], Any], wait: bool) -> Any:
-        return await self._submit(wait, action=action)
+        return await self._submit(wait, None, None, 0, action)
 
-    async def _submit(
+    def _submit(
         self,
         wait: bool,
-        frames: Array = NOTHING,
-        output: Array = NOTHING,
+        frames: Array | None,
+        output: Array | None,
+        steps: int,
         action: Callable[[], Any] | None = None,
-    ) -> Any:
-        self._check_open()
-        if not wait and len(self._pending) >= self._host.max_pending:
+    ) -> asyncio.Future[Any]:
+        """Have `steps` frames stepped, or the action done, and return the future to wait for."""
+        loop = self._check_open()
+        pending = self._pending
+        if not wait and len(pending) >= self._host.max_pending:
             raise BusyError(
                 f"{self._host.name}: the session is in use, with max_pending="
                 f"{self._host.max_pending} of its calls under way"
             )
-        request = Request(self._host._promise(), frames, output, action)
-        self._pending.append(request)
+        future = loop.create_future()
+        pending.append(Request(future, frames, output, steps, perf_counter(), action))
         if not self._queued and not self._in_flight:
             self._host._enqueue(self)
-        return await request.future
+        return future

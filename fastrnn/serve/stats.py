@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 WINDOW = 16_384  # samples kept of each quantity: p99.9 rests on 16, and is found in a millisecond
 
@@ -31,21 +31,28 @@ class Window:
         self.count = 0
         self.sum = 0.0
 
-    def add(self, values: Sequence[float]) -> None:
+    def add(self, value: float) -> None:
+        """Take in a sample."""
+        self._samples[self.count % WINDOW] = value
+        self.bins[bisect_left(self.edges, value)] += 1
+        self.count += 1
+        self.sum += value
+
+    def add_all(self, values: npt.NDArray[np.float64]) -> None:
         """Take in any number of samples."""
+        if len(values) < FEW:
+            for value in values.tolist():
+                self.add(value)
+            return
         kept = values[-WINDOW:]
         at = (self.count + len(values) - len(kept)) % WINDOW
         head = min(len(kept), WINDOW - at)
         self._samples[at : at + head] = kept[:head]
         self._samples[: len(kept) - head] = kept[head:]
         self.count += len(values)
-        self.sum += float(sum(values))
-        if len(values) < FEW:
-            for value in values:
-                self.bins[bisect_left(self.edges, value)] += 1
-        else:
-            found = np.bincount(np.searchsorted(self.edges, values), minlength=len(self.bins))
-            self.bins = [a + b for a, b in zip(self.bins, found.tolist(), strict=True)]
+        self.sum += float(values.sum())
+        found = np.bincount(np.searchsorted(self.edges, values), minlength=len(self.bins))
+        self.bins = [a + b for a, b in zip(self.bins, found.tolist(), strict=True)]
 
     def quantiles(self) -> dict[str, float]:
         """Return p50, p99, p99.9 and max of the samples kept, and the mean of all; {} if none."""
@@ -77,6 +84,17 @@ class Stats:
         self.batch_size = Window(ROWS)
         self.queue_ms = Window()
         self.step_ms = Window()
+
+    def add(
+        self, rows: int, frames: int, nan_frames: int, step_ms: float, queue_ms: npt.NDArray[Any]
+    ) -> None:
+        """Take in a kernel call."""
+        self.frames += frames
+        self.batches += 1
+        self.nan_frames += nan_frames
+        self.batch_size.add(rows)
+        self.step_ms.add(step_ms)
+        self.queue_ms.add_all(queue_ms)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counts, and p50, p99, p99.9, max and mean of each distribution."""

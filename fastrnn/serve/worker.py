@@ -1,4 +1,4 @@
-"""`Worker`: the thread in which a `Batcher` calls the kernels."""
+"""`Worker`: the thread in which a `Batcher` calls the kernels, and what is handed to it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastrnn.serve.request import Request
+from fastrnn._kernels.pool import Request, gather, least_steps, scatter, waits
 from fastrnn.serve.served import Pool
 from fastrnn.serve.session import Session
 from fastrnn.serve.stats import Stats
@@ -26,14 +26,27 @@ ENDED = "the worker's thread was ended from outside"
 
 
 class Batch:
-    """What goes through one kernel call: a session, its stream's id and its request per row."""
+    """What goes through one kernel call: a session, its stream's id and its request per row.
 
-    __slots__ = ("error", "ids", "requests", "sessions")
+    It is filled and emptied in the event loop's thread, whose core has the requests in its cache;
+    the thread that makes the call finds the frames side by side.
+    """
+
+    __slots__ = (
+        "began", "buffers", "error", "ids", "nans", "requests", "seconds", "sessions", "steps",
+        "x", "y",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.sessions: list[Session] = []
         self.ids: list[int | None] = []
         self.requests: list[Request] = []
+        self.steps = 0  # of the call; each request has as many left
+        self.buffers: tuple[Array, Array] | None = None  # which x and y are the beginnings of
+        self.x: Any = None  # of one step (rows, *input_shape); else as the pool's `run` takes it
+        self.y: Any = None
+        self.nans = 0  # frames that have one
+        self.began = self.seconds = 0.0  # of the call, by perf_counter
         self.error: BaseException | None = None
 
     def failure(self, name: str) -> RuntimeError:
@@ -44,7 +57,7 @@ class Batch:
 
 
 class Worker:
-    """One thread that steps batches in the order they are put, and hands each to `done`.
+    """One thread that steps filled batches in the order they are put, and hands each to `done`.
 
     Each batch that is put is handed on, whatever happens: where no thread can be had, and where one
     is ended from outside, with the error that says so. `done` is called in the thread, or in that
@@ -65,16 +78,55 @@ class Worker:
     ) -> None:
         self._pool = pool
         self._max_steps = max_steps
-        self._axis = 0 if batch_first else 1  # of the rows, in the pool's runs
+        self._max_batch = max_batch
+        self._rows_first = batch_first  # in the pool's runs
         self._stats = stats
         self._done = done
-        self._x = np.empty((max_batch, *pool.input_shape), pool.dtype)
-        self._y = np.empty((max_batch, *pool.output_shape), pool.dtype)
-        self._frame_axes = tuple(range(-len(pool.input_shape), 0))
+        self._buffers = [self._new_buffers(), self._new_buffers()]  # for batches of one step
         self._batches: deque[Batch] = deque()
         self._wakings: SimpleQueue[bool] = SimpleQueue()  # one for each batch; False: the end
         self._thread: Thread | None = None
         self._serves = False  # whether the thread still looks at what is put
+
+    def fill(self, batch: Batch) -> None:
+        """Copy the next frames of its requests to `batch`."""
+        requests, rows_first = batch.requests, self._rows_first
+        rows, steps = len(requests), min(self._max_steps, least_steps(requests))
+        batch.steps = steps
+        if steps == 1:
+            batch.buffers = x, y = self._buffers.pop() if self._buffers else self._new_buffers()
+            batch.x, batch.y = x[:rows], y[:rows]
+        else:
+            shape = (rows, steps) if rows_first else (steps, rows)
+            batch.x = np.empty((*shape, *self._pool.input_shape), self._pool.dtype)
+        batch.nans = gather(requests, batch.x, steps, rows_first)
+
+    def empty(self, batch: Batch) -> None:
+        """Copy the answers of `batch` to its requests, if it was stepped, and take its figures."""
+        requests, steps, stats = batch.requests, batch.steps, self._stats
+        if batch.error is None:
+            try:
+                scatter(requests, batch.y, steps, self._rows_first)
+            except ValueError as error:  # what is served has pools that answer other shapes
+                batch.error = error
+                stats.errors += 1
+        if batch.error is None:
+            rows = len(requests)
+            try:
+                waited = waits(requests, steps, batch.began)
+                stats.add(rows, rows * steps, batch.nans, 1e3 * batch.seconds, waited)
+            except Exception:  # of memory: the step was made, and is answered
+                stats.unmeasured += 1
+        if batch.buffers is not None:
+            self._buffers.append(batch.buffers)
+
+    def step(self, batch: Batch) -> None:
+        """Step `batch` in the caller's thread, while nothing else is put."""
+        try:
+            self._step(batch)
+        except Exception as error:  # the callers' to handle
+            batch.error = error
+            self._stats.errors += 1
 
     def put(self, batch: Batch) -> None:
         """Have `batch` stepped."""
@@ -148,41 +200,16 @@ class Worker:
                 self._hand_on(batch)
 
     def _step(self, batch: Batch) -> None:
-        """Advance each request of `batch` by as many steps as all of them have, up to max_steps."""
-        requests = batch.requests
-        steps = min(self._max_steps, min(len(r.frames) - r.done for r in requests))
         begin = perf_counter()
-        if steps == 1:
-            x, y = self._x[: len(requests)], self._y[: len(requests)]
-            frames = [
-                r.frames if len(r.frames) == 1 else r.frames[r.done : r.done + 1] for r in requests
-            ]
-            np.concatenate(frames, out=x)
-            self._pool.step(batch.ids, x, out=y)
-            end = perf_counter()
-            for request, row in zip(requests, y, strict=True):
-                request.output[request.done] = row
+        if batch.steps == 1:
+            self._pool.step(batch.ids, batch.x, out=batch.y)
         else:
-            x = np.stack([r.frames[r.done : r.done + steps] for r in requests], axis=self._axis)
-            y = self._pool.run(batch.ids, x)
-            end = perf_counter()
-            for request, rows in zip(requests, np.moveaxis(y, self._axis, 0), strict=True):
-                request.output[request.done : request.done + steps] = rows
-        first = [r.since for r in requests if r.done == 0]
-        for request in requests:
-            request.done += steps
-        try:
-            self._measure(x, len(requests), steps, begin, end, first)
-        except Exception:  # of memory: the step was made, and is answered
-            self._stats.unmeasured += 1
+            y = self._pool.run(batch.ids, batch.x)
+            batch.y = np.ascontiguousarray(y, self._pool.dtype)
+        batch.began, batch.seconds = begin, perf_counter() - begin
 
-    def _measure(
-        self, x: Array, rows: int, steps: int, begin: float, end: float, since: list[float]
-    ) -> None:
-        stats = self._stats
-        stats.frames += rows * steps
-        stats.batches += 1
-        stats.nan_frames += int(np.count_nonzero(np.isnan(x).any(axis=self._frame_axes)))
-        stats.batch_size.add((rows,))
-        stats.step_ms.add(((end - begin) * 1e3,))
-        stats.queue_ms.add([(begin - moment) * 1e3 for moment in since])
+    def _new_buffers(self) -> tuple[Array, Array]:
+        """Return x and y of as many rows as a call may have."""
+        rows, pool = self._max_batch, self._pool
+        x = np.empty((rows, *pool.input_shape), pool.dtype)
+        return x, np.empty((rows, *pool.output_shape), pool.dtype)

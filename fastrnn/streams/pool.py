@@ -105,6 +105,11 @@ class StreamPool(Herd, Generic[S]):
         return self._pool.stack.output_size
 
     @property
+    def work(self) -> int:
+        """Multiply-adds of one step of one stream."""
+        return self._pool.work
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """What is computed in and returned: float32 or float64."""
         return self._pool.stack.dtype

@@ -19,8 +19,10 @@ static void block_product(const matrix *m, size_t block, size_t rows, const oper
     size_t least = count == 1 ? rows : rows / count, longer = rows - least * count; /* so many have a row more */
     size_t at_once = f->most_vectors[least - 1 + (longer > 0)][m->far && count == 1];
     size_t next_step = count == 1 ? LINE : (LINE + count - 1) / count;      /* tiles share the fetching of a panel */
-    if (at_once < vectors)
-        at_once = even_part(vectors, at_once);
+    if (at_once < vectors) {    /* whole panels but where the table is odd: lines of half a panel are read twice */
+        size_t unit = at_once % 2 && longer == 0 ? 1 : 2;   /* tiles of a row less have another table */
+        at_once = unit * even_part(vectors / unit, at_once / unit);
+    }
     for (size_t v = 0, n; v < vectors; v += n) {
         n = smaller(vectors - v, at_once);
         const char *w = block_weights(m, block) + v / 2 * gap;

@@ -86,10 +86,10 @@ static operand operand_from(const operand *a, size_t row)
 /* From so many rows on, tiles take one panel at a time and are bound by multiplying. */
 #define MANY_ROWS 4
 
-/* What a row of a table of tiles stands for: those that blocks of 1 to 4 panels come apart into when cut as
- * evenly as can be into at most so many vectors. Every panel of a block is whole: 2, 4, 6 or 8 vectors. */
+/* What a row of a table of tiles stands for: those that blocks of 1 to 4 panels come apart into when cut as evenly as
+ * can be into at most so many vectors, whole panels if that is an even number. Blocks have 2, 4, 6 or 8 vectors. */
 #define TILES_2(each, rows) each(rows, 2, 0)
 #define TILES_3(each, rows) TILES_2(each, rows) each(rows, 3, 0) each(rows, 3, 1)
-#define TILES_4(each, rows) TILES_3(each, rows) each(rows, 4, 0)
-#define TILES_6(each, rows) TILES_2(each, rows) each(rows, 4, 0) each(rows, 6, 0)
+#define TILES_4(each, rows) TILES_2(each, rows) each(rows, 4, 0)
+#define TILES_6(each, rows) TILES_4(each, rows) each(rows, 6, 0)
 #define TILES_8(each, rows) TILES_6(each, rows) each(rows, 8, 0)

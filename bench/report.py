@@ -4,8 +4,9 @@ python bench/report.py           writes them
 python bench/report.py --check   fails if README's section is not what the records give
 
 Records are bench/results/<version>-<cpu>-<isa>.json, as `pytest bench --record` writes them. The
-newest one is reported, and its history over those of the same CPU and instruction set. --check
-needs NumPy alone, the rest the extra `plots`.
+newest one is reported, its history over those of the same CPU and instruction set, and a table of
+the newest of each other instruction set of that CPU. --check needs NumPy alone, the rest the extra
+`plots`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fastrnn.measure.record import Record, read_record
+from fastrnn.measure.record import Record, newest_by_isa, read_record
 from fastrnn.measure.timing import geometric_mean
 from fastrnn.plots.tables import (
     OURS,
@@ -83,10 +84,12 @@ def read_instructions(results: Path) -> list[dict[str, Any]]:
     ]
 
 
-def make_section(record: Record, results: str) -> str:
-    """Return README's performance section for `record`, between its markers."""
+def make_section(record: Record, results: str, others: Sequence[Record] = ()) -> str:
+    """Return README's performance section for `record`, between its markers.
+
+    `others` are of the same CPU, each of another instruction set.
+    """
     rows = record.get("cases", [])
-    grid = [row for row in rows if row["group"] == "grid"]
     shown = _shown(rows)
     machine = record["machine"]
     where = f"{machine['cpu']}, {machine['isa']['chosen']}, {record['date'][:10]}"
@@ -100,7 +103,8 @@ def make_section(record: Record, results: str) -> str:
         table,
         _ROUGH_NOTE if any(row["runner"] in ROUGH for row in shown) else "",
         f"![Time per step against hidden size, fastrnn and other runtimes]({results}/{PICTURE})",
-        " ".join(filter(None, [*_comparisons(grid), _latency(record.get("latency", []))])),
+        " ".join(filter(None, [*_comparisons(rows), _latency(record.get("latency", []))])),
+        *(part for other in others for part in _other_isa(other)),
         _POOL_NOTE if pool else "",
         pools,
         _real_time(pool),
@@ -111,9 +115,20 @@ def make_section(record: Record, results: str) -> str:
         "and this section of it:",
         code,
     ]
-    whole = (table, pools, code)
-    wrapped = [text if text in whole else _paragraph(text) for text in paragraphs if text]
+    wrapped = [
+        text if text.startswith(("|", "```")) else _paragraph(text) for text in paragraphs if text
+    ]
     return "\n\n".join([BEGIN, *wrapped, END])
+
+
+def _other_isa(record: Record) -> list[str]:
+    """Say and show what a record of another instruction set has."""
+    rows, isa = record.get("cases", []), record["machine"]["isa"]["chosen"]
+    return [
+        f"With `FASTRNN_ISA={isa}`, {record['date'][:10]}; the other runtimes take what the CPU "
+        "has. " + " ".join(_comparisons(rows)),
+        _markdown_table(*wide_table(_shown(rows))),
+    ]
 
 
 _ROUGH_NOTE = (
@@ -155,12 +170,14 @@ def _shown(rows: Sequence[Row]) -> list[Row]:
     return [*found, *models]
 
 
-def _comparisons(grid: Sequence[Row]) -> list[str]:
-    """Say how the fastest other runtime of every case of the grid compares, and where it wins."""
+def _comparisons(rows: Sequence[Row]) -> list[str]:
+    """Say how the fastest other runtime of every case compares, and where it wins."""
     sentences = []
+    grid = [row for row in rows if row["group"] == "grid"]
     for subject, of in (
         ("Over the whole grid", [row for row in grid if row["steps"] == 1]),
         ("In whole sequences", [row for row in grid if row["steps"] > 1]),
+        ("In DeepBench's inference set", [row for row in rows if row["group"] == "deepbench"]),
     ):
         cases = by_case(of)
         leads = {name: ratio for name, each in cases.items() if (ratio := lead(each)) is not None}
@@ -284,7 +301,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     earlier = [other for other in others if _machine(other) == _machine(record)]
     results = args.results.resolve().relative_to(args.readme.resolve().parent).as_posix()
     readme = args.readme.read_text(encoding="utf-8")
-    wanted = replace_section(readme, make_section(record, results))
+    section = make_section(record, results, newest_by_isa([*others, record])[1:])
+    wanted = replace_section(readme, section)
     if args.check:
         if readme == wanted:
             return 0

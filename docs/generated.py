@@ -14,8 +14,14 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 from fastrnn.cli import make_parser
-from fastrnn.measure.record import Record, read_record
-from fastrnn.plots.tables import TABLE_GROUPS, limits_table, pool_table, wide_table
+from fastrnn.measure.record import Record, newest_by_isa, read_record
+from fastrnn.plots.tables import (
+    TABLE_GROUPS,
+    deepbench_table,
+    limits_table,
+    pool_table,
+    wide_table,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = "90"  # of what --help writes
@@ -85,7 +91,6 @@ def performance_page() -> str:
     """Return the newest record's tables, with the pictures that were drawn of it."""
     results = ROOT / "bench" / "results"
     records = [read_record(path) for path in results.glob("[0-9]*.json")]
-    record = max(records, key=lambda one: str(one["date"]))
     readme = (ROOT / "README.md").read_text("utf-8")
     said = readme.partition("<!-- performance: made by bench/report.py -->")[2]
     said = said.partition("<!-- end -->")[0].replace("bench/results/", "pictures/")
@@ -96,7 +101,7 @@ def performance_page() -> str:
         _section(readme, "### A quarter of the bytes"),
         "## Pictures",
         *(f"![{alt}](pictures/{name})" for name, alt in PICTURES.items() if name not in said),
-        *_tables(record),
+        *(part for record in newest_by_isa(records) for part in _tables(record)),
     ]
     text = "\n\n".join(parts) + "\n"
     return re.sub(r"!\[[^]]*\]\(([^)]*)\)", r"[\g<0>](\1)", text)  # at full size, where asked
@@ -121,6 +126,11 @@ def _tables(record: Record) -> list[str]:
         groups.setdefault(row["group"], []).append(row)
     for group, rows in groups.items():
         parts += [f"### {TABLE_GROUPS.get(group, group)}", _table(*wide_table(rows))]
+        if group == "deepbench":
+            parts += [
+                "GFLOP/s, counting the products of the state alone, as DeepBench does, and all:",
+                _table(*deepbench_table(rows)),
+            ]
     if record.get("pool"):
         parts += ["### A thousand streams", _table(*pool_table(record["pool"]))]
     parts += ["### What one core can do", _table(*limits_table(record.get("limits", {})))]

@@ -16,11 +16,12 @@ from types import ModuleType
 import pytest
 from synthetic_record import CPU, case_rows, synthetic_record
 
-from fastrnn.measure.record import write_record
+from fastrnn.measure.record import newest_by_isa, read_record, write_record
 from fastrnn.plots.tables import (
     binary_size,
     by_case,
     carried,
+    deepbench_table,
     fastest_other,
     figure,
     in_words,
@@ -434,6 +435,49 @@ def test_the_newest_record_is_reported(report, checkout, tmp_path):
     *_, newest = report.read_records(results)
     assert newest["fastrnn"] == "0.0.2"
     assert "2003-01-01" in report.make_section(newest, "bench/results")
+
+
+def of_isa(isa, date, cpu=CPU):
+    record = synthetic_record("0.0.1", date)
+    record["machine"] = {**record["machine"], "cpu": cpu, "isa": {"chosen": isa}}
+    return record
+
+
+def test_the_newest_of_every_instruction_set_of_the_cpu_is_told(report, checkout, tmp_path):
+    records = [
+        of_isa("avx2", "2001-01-01T00:00:00Z"),
+        of_isa("avx2", "2001-01-02T00:00:00Z"),
+        of_isa("generic", "2001-01-05T00:00:00Z", "another CPU"),
+        of_isa("avx512", "2001-01-04T00:00:00Z"),
+        of_isa("avx512", "2001-01-06T00:00:00Z"),
+    ]
+    found = [(r["machine"]["isa"]["chosen"], r["date"][9]) for r in newest_by_isa(records)]
+    assert found == [("avx512", "6"), ("avx2", "2")]
+    assert newest_by_isa([]) == []
+    results = tmp_path / "bench" / "results"
+    for i, record in enumerate(records):
+        write_record(record, results / f"0.0.1-{i}.json")
+    (results / "0.0.1-synthetic.json").unlink()
+    newest, other = (read_record(results / f"0.0.1-{i}.json") for i in (4, 1))
+    section = report.make_section(newest, "bench/results", [other])
+    assert section.count("| LSTM H=128, B=1 |") == 2
+    assert "With `FASTRNN_ISA=avx2`, 2001-01-02; the other runtimes" in " ".join(section.split())
+    readme = tmp_path / "README.md"
+    readme.write_text(report.replace_section(readme.read_text(), section))
+    assert report.main([*checkout, "--check"]) == 0
+
+
+def test_deepbench_counts_the_products_of_the_state():
+    rows = case_rows("LSTM", 96, 2, 25, input_size=32, group="deepbench", runners=("openvino",))
+    header, (line,) = deepbench_table(rows)
+    assert len(header) == len(line)
+    ours, other = rows[0]["gflops"], rows[-1]["gflops"]
+    assert line[1:] == [
+        *map(figure, (0.75 * ours, ours, 0.75 * other, other)),
+        "OpenVINO",
+    ]
+    (alone,) = deepbench_table(rows[:1])[1]
+    assert alone[3:] == ["-", "-", "-"]
 
 
 def test_the_section_has_the_pool(report):

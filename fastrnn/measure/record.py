@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,16 @@ def read_record(path: Path) -> Record:
         if not isinstance(record.get(name, kind()), kind):
             raise FormatError(f"{path}: {name!r} is no {kind.__name__}")
     return record
+
+
+def newest_by_isa(records: Iterable[Record]) -> list[Record]:
+    """Return the newest record, and then of its CPU the newest of each other instruction set."""
+    newest: dict[tuple[str, str], Record] = {}
+    for record in sorted(records, key=lambda one: str(one["date"]), reverse=True):
+        machine = record["machine"]
+        newest.setdefault((machine["cpu"], machine["isa"]["chosen"]), record)
+    cpu = next((cpu for cpu, _ in newest), None)
+    return [record for (of, _), record in newest.items() if of == cpu]
 
 
 def record_name(record: Mapping[str, Any]) -> str:

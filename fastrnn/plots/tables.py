@@ -146,6 +146,24 @@ def wide_table(
     return header, lines
 
 
+def deepbench_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Return a header and a line for each case of DeepBench: GFLOP/s of ours and the fastest other.
+
+    As DeepBench counts, the products of the state alone, and of state and input.
+    """
+    header = ["case", f"{OURS}, state", f"{OURS}, all", "fastest other, state", "all", "which"]
+    lines = []
+    for of in by_case(rows).values():
+        ours, other = of[OURS], fastest_other(of)
+        share = ours["hidden_size"] / (ours["hidden_size"] + ours["input_size"])
+        line = [in_words(ours)]
+        for row in (ours, other):
+            both = [None, None] if row is None else [share * row["gflops"], row["gflops"]]
+            line += map(figure, both)
+        lines.append([*line, "-" if other is None else label(other["runner"])])
+    return header, lines
+
+
 def pool_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Return a header and a line for each case of `rows`, a record's "pool": microseconds.
 

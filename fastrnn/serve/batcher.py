@@ -1,4 +1,4 @@
-"""`Batcher`: frames of many asyncio tasks, gathered into kernel calls that run in a worker thread.
+"""`Batcher`: frames of many asyncio tasks, gathered into kernel calls, as a rule in another thread.
 
 Everything but the kernel call happens in the event loop's thread, so that nothing here is locked. A
 session is in one of three places: resting, among the ready ones (its first call waits for a kernel

@@ -30,7 +30,7 @@ class Slots:
     def __init__(self, what: str, capacity: int) -> None:
         self._what = what
         self._turn = Condition(Lock())
-        self._growing = False
+        self._growing = 0  # calls of grow under way
         self._ids = np.full(capacity, -1, np.int64)  # -1: free
         self._uses = np.zeros(capacity, np.int64)
         self._used = np.zeros(capacity)  # when a call had it last, in seconds
@@ -44,7 +44,8 @@ class Slots:
 
     def __len__(self) -> int:
         """How many are open."""
-        return len(self._ids) - len(self._free)
+        with self._turn:
+            return len(self._ids) - len(self._free)
 
     def __contains__(self, id: Any) -> bool:
         number = self._as_id(id)
@@ -69,7 +70,7 @@ class Slots:
         Waits for the calls under way, and holds those that come.
         """
         with self._turn:
-            self._growing = True
+            self._growing += 1
             try:
                 self._turn.wait_for(lambda: not self._busy.any())
                 if capacity > len(self._ids):  # another thread may have been faster
@@ -81,7 +82,7 @@ class Slots:
                     self._used = np.concatenate([self._used, np.zeros(more)])
                     self._busy = np.concatenate([self._busy, np.zeros(more, np.bool_)])
             finally:
-                self._growing = False
+                self._growing -= 1
                 self._turn.notify_all()
 
     def close(self, id: Any) -> None:

@@ -242,7 +242,7 @@ def _assign_all(
 class Bounds:
     """As many as there are threads that run at once, each made when it is first wanted."""
 
-    def __init__(self, first: Bound, make: Callable[[], Bound]) -> None:
+    def __init__(self, first: Bound, make: Callable[[Sequence[Array]], Bound]) -> None:
         self._free = deque([first])
         self._make = make
 
@@ -251,7 +251,7 @@ class Bounds:
         try:
             bound = self._free.pop()
         except IndexError:
-            bound = self._make()
+            bound = self._make(values)
         for target, value in zip(bound.inputs.values(), values, strict=True):
             np.copyto(target, value)
         bound()

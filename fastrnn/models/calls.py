@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Any
 
@@ -56,11 +56,14 @@ class Calls:
         if graph.data_decides:
             return plan.run
         names = [value.name for value in graph.inputs]
+
+        def make(values: Sequence[Array]) -> Bound:
+            return Bound(graph, dict(zip(names, values, strict=True)), self._binder, _KEPT)
+
         try:
-            first = Bound(graph, dict(zip(names, values, strict=True)), self._binder, _KEPT)
+            return Bounds(make(values), make)
         except TooManyBytesError:
             return plan.rerun
-        return Bounds(first, lambda: Bound(graph, first.inputs, self._binder, _KEPT))
 
 
 def _depends_on_shapes(graph: Graph) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import OrderedDict
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ class Runner:
         self.axes = axes
         self.plan = Plan.of(graph, binder)
         self._free: OrderedDict[Any, list[Run]] = OrderedDict()
+        self._lock = Lock()  # of changes to _free: an OrderedDict has none of its own
 
     def take(self, rows: int, inputs: Sequence[Array]) -> Run:
         """A run that nobody else uses, for inputs of such shapes (B, ...); they are not yet in it.
@@ -62,11 +64,12 @@ class Runner:
 
     def give(self, run: Run) -> None:
         """Take back a run whose outputs nobody needs any more."""
-        free = self._free.setdefault(run.key, [])
-        if len(free) < _SPARE:
-            free.append(run)
-        while len(self._free) > _SHAPES:
-            self._free.popitem(last=False)
+        with self._lock:
+            free = self._free.setdefault(run.key, [])
+            if len(free) < _SPARE:
+                free.append(run)
+            while len(self._free) > _SHAPES:
+                self._free.popitem(last=False)
 
 
 class Run:

@@ -1,5 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # cython: initializedcheck=False, autotestdict=False
+# cython: freethreading_compatible=True
 """The BLAS engine: SciPy's BLAS for the matrix products, one fused pass for the gates.
 
 Portable, float32 and float64, and the second opinion on every other engine. One step of

@@ -1,4 +1,5 @@
 # cython: language_level=3, cdivision=True, auto_pickle=False, autotestdict=False, binding=False
+# cython: freethreading_compatible=True
 """`quantised`: a matrix of weights as small integers, a scale a row; quantise.h says how."""
 
 cimport numpy as np

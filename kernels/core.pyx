@@ -1,5 +1,6 @@
 # cython: language_level=3, cdivision=True, auto_pickle=False, autotestdict=False
 # cython: binding=False
+# cython: freethreading_compatible=True
 """The boundary between Python and the engines: checks arrays, releases the GIL once per call.
 
 `Stack` is the packed weights of all layers and directions of one model. What steps through it,

@@ -1,5 +1,6 @@
 # cython: language_level=3, cdivision=True, auto_pickle=False, autotestdict=False
 # cython: binding=False
+# cython: freethreading_compatible=True
 """`Pool`: many streams through one stack, opened and closed one by one, stepped in any subset.
 
 slots.h has the states and who may use them; here arrays and ids are checked, and the GIL is
@@ -348,22 +349,16 @@ cdef class Pool:
         """Claim the n streams `ids` for one call, all or none; it ends with give_back."""
         cdef fr_workspace *w
         cdef fr_pool_result result
-        cdef size_t i, bad = 0, room = fr_pool_capacity(self.pool), looked_at
+        cdef size_t bad = 0, room = fr_pool_capacity(self.pool), looked_at
         looked_at = n if n <= room else room + 1  # one of so many is there twice, or is none
         w = fr_pool_enter(self.pool, looked_at)
         if w == NULL:
             raise MemoryError(f"{self.name}: no memory to step {n} streams")
         try:
-            if not is_read(ids) or <size_t> len(ids) != n:  # by x's __array__, perhaps
-                raise ValueError(f"{self.name}: ids changed during the call")
-            if isinstance(ids, np.ndarray):
-                memcpy(w.ids, np.PyArray_DATA(ids), looked_at * sizeof(int64_t))
-            else:
-                for i in range(looked_at):
-                    w.ids[i] = self.as_id(ids[i])
+            self.copy_ids(ids, n, w.ids, looked_at)
             result = fr_pool_claim(self.pool, w, looked_at, &bad)
             if result != FR_POOL_OK:
-                self.refuse(result, ids[bad])
+                self.refuse(result, w.ids[bad] if w.ids[bad] != NO_ID else ids[bad])
             if looked_at < n:  # the pool has grown since
                 fr_pool_release(w, looked_at)
                 raise ValueError(f"{self.name}: {n} ids for {room} streams")
@@ -371,6 +366,21 @@ cdef class Pool:
             fr_pool_leave(w)
             raise
         return w
+
+    cdef int copy_ids(self, object ids, size_t n, int64_t *to, size_t count) except -1:
+        """The first `count` of n ids that were read. They may have changed since: by x's __array__,
+        or in another thread, while they are copied, too.
+        """
+        cdef size_t i
+        if <size_t> len(ids) == n and is_plain(ids, np.NPY_INT64, 1):
+            memcpy(to, np.PyArray_DATA(ids), count * sizeof(int64_t))
+            return 0
+        for i in range(count):
+            id = ids[i] if <size_t> len(ids) == n else None
+            if type(id) is not int:
+                raise ValueError(f"{self.name}: ids changed during the call")
+            to[i] = self.as_id(id)
+        return 0
 
     cdef object refuse(self, fr_pool_result result, object id):
         if result == FR_POOL_TWICE:

@@ -1,5 +1,6 @@
 # cython: language_level=3, cdivision=True, auto_pickle=False, autotestdict=False
 # cython: binding=False
+# cython: freethreading_compatible=True
 """`Product`: a linear layer y = x W^T + b on the SIMD engine's tiles.
 
 Shapes: M rows, K inputs, N outputs.

@@ -1,4 +1,5 @@
 # cython: language_level=3, autotestdict=False
+# cython: freethreading_compatible=True
 """The SIMD engine, for Python: one engine per instruction set that this CPU can run.
 
 Packed float32 weights and fused kernels in C; simd.h is the map.

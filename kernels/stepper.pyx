@@ -1,5 +1,6 @@
 # cython: language_level=3, cdivision=True, auto_pickle=False, autotestdict=False
 # cython: binding=False
+# cython: freethreading_compatible=True
 """`Stepper`: the state of B streams through a stack, with the scratch that a step needs.
 
 Its step allocates nothing but the result, and nothing at all with `out=`.
@@ -135,21 +136,27 @@ cdef class Stepper:
 
     cdef fr_stream *as_below(self) except NULL:
         """What C sees of it, with a reference to it that ends in release_below."""
-        if self.below.rows == NULL:
-            self.below.rows = <char *> fr_aligned_alloc(
-                self.batch * self.s.input_size * self.s.item)
+        with cython.critical_section(self):  # the first of several threads makes it
             if self.below.rows == NULL:
-                raise MemoryError(f"{self.name}: no memory for a batch of {self.batch}")
-            self.below.owner = <void *> self
-            self.below.stack = self.s
-            self.below.one = &self.one
-            self.below.busy = &self.busy
-            if self.h_0 is not None:
-                self.below.h_0 = np.PyArray_DATA(self.h_0)
-            if self.c_0 is not None:
-                self.below.c_0 = np.PyArray_DATA(self.c_0)
+                self.make_below()
         Py_INCREF(self)
         return &self.below
+
+    cdef int make_below(self) except -1:
+        cdef char *rows = <char *> fr_aligned_alloc(
+            self.batch * self.s.input_size * self.s.item)
+        if rows == NULL:
+            raise MemoryError(f"{self.name}: no memory for a batch of {self.batch}")
+        self.below.owner = <void *> self
+        self.below.stack = self.s
+        self.below.one = &self.one
+        self.below.busy = &self.busy
+        if self.h_0 is not None:
+            self.below.h_0 = np.PyArray_DATA(self.h_0)
+        if self.c_0 is not None:
+            self.below.c_0 = np.PyArray_DATA(self.c_0)
+        self.below.rows = rows
+        return 0
 
     cdef inline bint fits(self, object array, Py_ssize_t width) noexcept:
         """Whether `array` is C-contiguous (B, width), or (width,) unbatched, of the right type."""

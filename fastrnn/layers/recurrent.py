@@ -161,7 +161,8 @@ class RecurrentLayer(Described, Generic[S]):
         """Take the weights of `state_dict`, whose keys and shapes must be just this layer's.
 
         Only strictly: `strict` is there since torch has it. Cell names (`weight_ih`) are accepted.
-        Streams opened before keep the weights they had.
+        Streams opened before keep the weights they had. A call in another thread has the old
+        weights or the new ones; only this is not for a layer that others open streams of meanwhile.
 
         Raises
         ------

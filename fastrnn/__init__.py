@@ -23,7 +23,7 @@ except ModuleNotFoundError as error:
         "the installed package, or install it in place with: pip install -e ."
     ) from None
 
-from fastrnn._kernels.stepper import C_API as _C_API  # noqa: F401  what fr_import() looks for
+from fastrnn._kernels.pool import C_API as _C_API  # noqa: F401  what fr_import() looks for
 from fastrnn.below import get_include
 from fastrnn.errors import BusyError, FormatError, PoolFullError, StateError
 from fastrnn.formats import read

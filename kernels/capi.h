@@ -2,12 +2,8 @@
 #ifndef FASTRNN_CAPI_H
 #define FASTRNN_CAPI_H
 
-#include <stdint.h>
-#include <string.h>
-
+#include "capi_rows.h"
 #include "claim.h"
-#include "fastrnn.h"
-#include "stack.h"
 
 /* Part of a Stepper, which `owner` is: all it points to is the Stepper's. */
 struct fr_stream {
@@ -21,47 +17,26 @@ struct fr_stream {
 
 static size_t capi_stream_size(const fr_stream *stream, fr_size which)
 {
-    const fr_stack *s = stream->stack;
-    switch (which) {
-    case FR_ITEM: return s->item;
-    case FR_BATCH: return stream->one->batch;
-    case FR_INPUT: return s->input_size;
-    case FR_OUTPUT: return s->output_size;
-    case FR_HIDDEN: return s->hidden_size;
-    case FR_LAYERS: return s->num_layers;
-    case FR_CELL_STATE: return s->has_cell_state != 0;
-    }
-    return 0;
-}
-
-/* Whether neither the pointer nor the stride splits a real. */
-static inline int capi_aligned(const fr_stack *s, const void *at, ptrdiff_t stride)
-{
-    return (((uintptr_t)at | (uintptr_t)stride) & (s->item - 1)) == 0;
+    return which == FR_BATCH ? stream->one->batch : capi_stack_size(stream->stack, which);
 }
 
 static fr_result capi_stream_step(fr_stream *stream, const void *x, ptrdiff_t x_stride, void *y, ptrdiff_t y_stride)
 {
     const fr_stack *s = stream->stack;
     size_t batch = stream->one->batch, x_bytes = s->input_size * s->item, y_bytes = s->output_size * s->item;
-    if (!x || !y)
-        return FR_NULL;
-    if (!capi_aligned(s, x, x_stride) || !capi_aligned(s, y, y_stride))
-        return FR_UNALIGNED;
-    if (batch > 1 && y_stride < (ptrdiff_t)y_bytes && y_stride > -(ptrdiff_t)y_bytes)
-        return FR_STRIDE;
+    fr_result wrong = capi_check_rows(s, batch, x, x_stride, y, y_stride);
+    if (wrong)
+        return wrong;
     if (!fr_claim(stream->busy))
         return FR_BUSY;
     stream->one->x = x;
     if (batch > 1 && x_stride != (ptrdiff_t)x_bytes) {
-        for (size_t b = 0; b < batch; b++)
-            memcpy(stream->rows + b * x_bytes, (const char *)x + (ptrdiff_t)b * x_stride, x_bytes);
+        capi_copy_rows(stream->rows, (ptrdiff_t)x_bytes, x, x_stride, batch, x_bytes);
         stream->one->x = stream->rows;
     }
     fr_stack_run(s, stream->one);
     const char *last = (const char *)stream->one->h + (s->num_layers - 1) * batch * y_bytes;
-    for (size_t b = 0; b < batch; b++)
-        memcpy((char *)y + (ptrdiff_t)b * y_stride, last + b * y_bytes, y_bytes);
+    capi_copy_rows(y, y_stride, last, (ptrdiff_t)y_bytes, batch, y_bytes);
     fr_release(stream->busy);
     return FR_OK;
 }

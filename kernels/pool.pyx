@@ -13,6 +13,8 @@ A step allocates nothing but the result, and nothing at all with `out=`.
 cimport cython
 cimport numpy as np
 from arrays cimport is_matrix, is_plain, refuse_out, typenum_of, unidirectional
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from engine cimport fr_run
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport free, malloc
@@ -29,6 +31,7 @@ import sys
 import numpy as np
 
 from fastrnn._kernels.core import as_array, as_state
+from fastrnn._kernels.stepper import STREAMS
 from fastrnn.errors import BusyError
 
 np.import_array()
@@ -37,34 +40,75 @@ cdef extern from "Python.h":
     long long PyLong_AsLongLongAndOverflow(object, int *)
 
 cdef extern from "slots.h" nogil:
-    ctypedef struct fr_pool:
+    ctypedef struct fr_slots:
         pass
     ctypedef struct fr_workspace:
         int64_t *ids
         void **states
         void *scratch
-    ctypedef enum fr_pool_result:
+    ctypedef enum fr_slots_result:
         FR_POOL_OK
         FR_POOL_FULL
         FR_POOL_NO_MEMORY
         FR_POOL_CLOSED
         FR_POOL_BUSY
         FR_POOL_TWICE
-    fr_pool *fr_pool_new(const fr_stack *, size_t, bint, const void *)
-    void fr_pool_free(fr_pool *)
-    size_t fr_pool_capacity(fr_pool *)
-    size_t fr_pool_open_count(fr_pool *)
-    bint fr_pool_has(fr_pool *, int64_t)
-    fr_pool_result fr_pool_open(fr_pool *, int64_t *)
-    fr_pool_result fr_pool_close(fr_pool *, int64_t)
-    int64_t fr_pool_now()
-    size_t fr_pool_idle(fr_pool *, int64_t, int64_t *, size_t)
-    fr_pool_result fr_pool_evict(fr_pool *, int64_t, int64_t)
-    fr_workspace *fr_pool_enter(fr_pool *, size_t)
-    void fr_pool_leave(fr_workspace *)
-    fr_pool_result fr_pool_claim(fr_pool *, fr_workspace *, size_t, size_t *)
-    void fr_pool_release(fr_workspace *, size_t)
-    void fr_pool_reset(fr_pool *, fr_workspace *, size_t)
+    fr_slots *fr_slots_new(const fr_stack *, size_t, bint, const void *)
+    void fr_slots_free(fr_slots *)
+    size_t fr_slots_capacity(fr_slots *)
+    size_t fr_slots_open_count(fr_slots *)
+    bint fr_slots_has(fr_slots *, int64_t)
+    fr_slots_result fr_slots_open(fr_slots *, int64_t *)
+    fr_slots_result fr_slots_close(fr_slots *, int64_t)
+    int64_t fr_slots_now()
+    size_t fr_slots_idle(fr_slots *, int64_t, int64_t *, size_t)
+    fr_slots_result fr_slots_evict(fr_slots *, int64_t, int64_t)
+    fr_workspace *fr_slots_enter(fr_slots *, size_t)
+    void fr_slots_leave(fr_workspace *)
+    fr_slots_result fr_slots_claim(fr_slots *, fr_workspace *, size_t, size_t *)
+    void fr_slots_release(fr_workspace *, size_t)
+    void fr_slots_reset(fr_slots *, fr_workspace *, size_t)
+    void fr_slots_copy_out(const fr_slots *, const fr_workspace *, size_t, void *, void *)
+    void fr_slots_copy_in(
+        const fr_slots *, const fr_workspace *, size_t, const void *, const void *)
+
+cdef extern from "capi_pool.h":
+    const size_t FR_API_VERSION
+    const char *FR_API_CAPSULE
+    const char *FR_STREAMS_CAPSULE
+    ctypedef enum fr_size:
+        pass
+    ctypedef enum fr_result:
+        pass
+    ctypedef struct fr_pool:
+        void *owner
+        const fr_stack *stack
+        fr_slots *slots
+    ctypedef struct fr_api:
+        size_t version
+        size_t size
+        fr_pool *(*pool_of)(object) except NULL
+        void (*pool_release)(fr_pool *) noexcept
+        size_t (*pool_size)(fr_pool *, fr_size) noexcept nogil
+        fr_result (*pool_open)(fr_pool *, int64_t *) noexcept nogil
+        fr_result (*pool_close)(fr_pool *, int64_t) noexcept nogil
+        fr_result (*pool_step)(fr_pool *, size_t, const int64_t *, const void *, ptrdiff_t, void *,
+                               ptrdiff_t) noexcept nogil
+        fr_result (*pool_get_state)(
+            fr_pool *, size_t, const int64_t *, void *, void *) noexcept nogil
+        fr_result (*pool_set_state)(
+            fr_pool *, size_t, const int64_t *, const void *, const void *) noexcept nogil
+        fr_result (*pool_reset)(fr_pool *, size_t, const int64_t *) noexcept nogil
+    size_t capi_pool_size(fr_pool *, fr_size) noexcept nogil
+    fr_result capi_pool_open(fr_pool *, int64_t *) noexcept nogil
+    fr_result capi_pool_close(fr_pool *, int64_t) noexcept nogil
+    fr_result capi_pool_step(fr_pool *, size_t, const int64_t *, const void *, ptrdiff_t, void *,
+                             ptrdiff_t) noexcept nogil
+    fr_result capi_pool_get_state(
+        fr_pool *, size_t, const int64_t *, void *, void *) noexcept nogil
+    fr_result capi_pool_set_state(
+        fr_pool *, size_t, const int64_t *, const void *, const void *) noexcept nogil
+    fr_result capi_pool_reset(fr_pool *, size_t, const int64_t *) noexcept nogil
 
 
 cdef enum:
@@ -95,10 +139,11 @@ cdef class Pool:
     cdef readonly object stack
     cdef readonly bint grow
     cdef const fr_stack *s
-    cdef fr_pool *pool
+    cdef fr_slots *pool
     cdef object dtype
     cdef str name
     cdef int typenum
+    cdef fr_pool below              # what C sees of all this
 
     def __cinit__(self, stack, str name not None, Py_ssize_t capacity, bint grow,
                   initial=None):
@@ -117,18 +162,21 @@ cdef class Pool:
                 c = as_state(c, self.dtype, self.state_shape(1, "c"), f"{what} c")
                 h = np.concatenate((h, c), axis=2)
             initial = h
-        self.pool = fr_pool_new(self.s, capacity, grow,
-                                NULL if initial is None else np.PyArray_DATA(initial))
+        self.pool = fr_slots_new(self.s, capacity, grow,
+                                 NULL if initial is None else np.PyArray_DATA(initial))
         if self.pool == NULL:
             raise MemoryError(f"{name}: no memory for {capacity} streams")
+        self.below.owner = <void *> self
+        self.below.stack = self.s
+        self.below.slots = self.pool
 
     def __dealloc__(self):
         if self.pool != NULL:
-            fr_pool_free(self.pool)
+            fr_slots_free(self.pool)
 
     def __len__(self):
         """How many streams are open."""
-        return fr_pool_open_count(self.pool)
+        return fr_slots_open_count(self.pool)
 
     @property
     def work(self):
@@ -138,16 +186,16 @@ cdef class Pool:
     @property
     def capacity(self):
         """How many streams there is room for now."""
-        return fr_pool_capacity(self.pool)
+        return fr_slots_capacity(self.pool)
 
     def __contains__(self, id):
         """Whether `id` is an open stream."""
-        return fr_pool_has(self.pool, self.as_id(id))
+        return fr_slots_has(self.pool, self.as_id(id))
 
     def open(self):
         """A new stream's id, or None where all `capacity` are open and the pool may not grow."""
         cdef int64_t id
-        cdef fr_pool_result result = fr_pool_open(self.pool, &id)
+        cdef fr_slots_result result = fr_slots_open(self.pool, &id)
         if result == FR_POOL_FULL:
             return None
         if result != FR_POOL_OK:
@@ -156,7 +204,7 @@ cdef class Pool:
 
     def close(self, id):
         """Give a stream's room back; its id is never used again."""
-        cdef fr_pool_result result = fr_pool_close(self.pool, self.as_id(id))
+        cdef fr_slots_result result = fr_slots_close(self.pool, self.as_id(id))
         if result != FR_POOL_OK:
             self.refuse(result, id)
 
@@ -165,12 +213,12 @@ cdef class Pool:
 
         Returns their ids.
         """
-        cdef int64_t until = fr_pool_now() - <int64_t> (1e9 * idle_seconds)
+        cdef int64_t until = fr_slots_now() - <int64_t> (1e9 * idle_seconds)
         ids = np.empty(self.capacity, np.int64)
         cdef int64_t *found = <int64_t *> np.PyArray_DATA(ids)
-        cdef size_t i, n = fr_pool_idle(self.pool, until, found, len(ids))
+        cdef size_t i, n = fr_slots_idle(self.pool, until, found, len(ids))
         return [found[i] for i in range(n)
-                if fr_pool_evict(self.pool, found[i], until) == FR_POOL_OK]
+                if fr_slots_evict(self.pool, found[i], until) == FR_POOL_OK]
 
     def step(self, ids, x, out=None):
         """One time step of the streams `ids`: x (n, I) to the last layer's h (n, P)."""
@@ -275,7 +323,8 @@ cdef class Pool:
         n = len(ids)
         h, c = self.empty_state(n)
         w = self.take(ids, n)
-        self.copy_states(w, n, h, c, out=True)
+        fr_slots_copy_out(self.pool, w, n, np.PyArray_DATA(h),
+                          NULL if c is None else np.PyArray_DATA(c))
         give_back(w, n)
         return h, c
 
@@ -295,7 +344,8 @@ cdef class Pool:
         if self.s.has_cell_state:
             c = as_state(c, self.dtype, self.state_shape(n, "c"), f"{self.name}: state c")
         w = self.take(ids, n)
-        self.copy_states(w, n, h, c, out=False)
+        fr_slots_copy_in(self.pool, w, n, np.PyArray_DATA(h),
+                         np.PyArray_DATA(c) if self.s.has_cell_state else NULL)
         give_back(w, n)
 
     def reset(self, ids):
@@ -305,7 +355,7 @@ cdef class Pool:
         ids = self.as_ids(ids)
         n = len(ids)
         w = self.take(ids, n)
-        fr_pool_reset(self.pool, w, n)
+        fr_slots_reset(self.pool, w, n)
         give_back(w, n)
 
     cdef object as_int(self, object id):
@@ -348,22 +398,22 @@ cdef class Pool:
     cdef fr_workspace *take(self, object ids, size_t n) except NULL:
         """Claim the n streams `ids` for one call, all or none; it ends with give_back."""
         cdef fr_workspace *w
-        cdef fr_pool_result result
-        cdef size_t bad = 0, room = fr_pool_capacity(self.pool), looked_at
+        cdef fr_slots_result result
+        cdef size_t bad = 0, room = fr_slots_capacity(self.pool), looked_at
         looked_at = n if n <= room else room + 1  # one of so many is there twice, or is none
-        w = fr_pool_enter(self.pool, looked_at)
+        w = fr_slots_enter(self.pool, looked_at)
         if w == NULL:
             raise MemoryError(f"{self.name}: no memory to step {n} streams")
         try:
             self.copy_ids(ids, n, w.ids, looked_at)
-            result = fr_pool_claim(self.pool, w, looked_at, &bad)
+            result = fr_slots_claim(self.pool, w, looked_at, &bad)
             if result != FR_POOL_OK:
                 self.refuse(result, w.ids[bad] if w.ids[bad] != NO_ID else ids[bad])
             if looked_at < n:  # the pool has grown since
-                fr_pool_release(w, looked_at)
+                fr_slots_release(w, looked_at)
                 raise ValueError(f"{self.name}: {n} ids for {room} streams")
         except BaseException:
-            fr_pool_leave(w)
+            fr_slots_leave(w)
             raise
         return w
 
@@ -382,7 +432,7 @@ cdef class Pool:
             to[i] = self.as_id(id)
         return 0
 
-    cdef object refuse(self, fr_pool_result result, object id):
+    cdef object refuse(self, fr_slots_result result, object id):
         if result == FR_POOL_TWICE:
             raise ValueError(f"{self.name}: ids has stream {id} twice")
         if result == FR_POOL_BUSY:
@@ -430,22 +480,6 @@ cdef class Pool:
 
     cdef tuple state_shape(self, size_t n, str which):
         return (self.s.num_layers, n, self.s.output_size if which == "h" else self.s.hidden_size)
-
-    cdef void copy_states(self, fr_workspace *w, size_t n, object h, object c, bint out) noexcept:
-        """Between h (L, n, P), c (L, n, H) or None, and the states: of each layer h, then c."""
-        cdef size_t layer, i, P = self.s.output_size * self.s.item, H = 0
-        cdef char *hs = <char *> np.PyArray_DATA(h)
-        cdef char *cs = NULL
-        cdef char *state
-        if c is not None:
-            cs = <char *> np.PyArray_DATA(c)
-            H = self.s.hidden_size * self.s.item
-        for layer in range(self.s.num_layers):
-            for i in range(n):
-                state = <char *> w.states[i] + layer * (P + H)
-                copy(hs + (layer * n + i) * P, state, P, out)
-                if cs != NULL:
-                    copy(cs + (layer * n + i) * H, state + P, H, out)
 
 
 @cython.final
@@ -584,15 +618,8 @@ cdef bint is_read(object ids) except -1:
 
 
 cdef inline void give_back(fr_workspace *w, size_t n) noexcept:
-    fr_pool_release(w, n)
-    fr_pool_leave(w)
-
-
-cdef inline void copy(char *array, char *state, size_t bytes, bint out) noexcept:
-    if out:
-        memcpy(array, state, bytes)
-    else:
-        memcpy(state, array, bytes)
+    fr_slots_release(w, n)
+    fr_slots_leave(w)
 
 
 cdef bint overlap(object x, object out) noexcept:
@@ -600,3 +627,32 @@ cdef bint overlap(object x, object out) noexcept:
     cdef uintptr_t a = <uintptr_t> np.PyArray_DATA(x), a_end = a + np.PyArray_NBYTES(x)
     cdef uintptr_t b = <uintptr_t> np.PyArray_DATA(out), b_end = b + np.PyArray_NBYTES(out)
     return (a != b or a_end != b_end) and a < b_end and b < a_end
+
+
+cdef fr_pool *pool_of(object pool) except NULL:
+    below = getattr(pool, "_pool", None)
+    if type(below) is not Pool:
+        raise TypeError(f"fr_pool_of: pool is {type(pool).__name__}, expected what a layer's "
+                        "pool() returns: whole models are stepped in Python")
+    Py_INCREF(below)  # until release_below
+    return &(<Pool> below).below
+
+
+cdef void release_below(fr_pool *pool) noexcept:
+    Py_DECREF(<object> pool.owner)
+
+
+cdef fr_api TABLE = (<fr_api *> PyCapsule_GetPointer(STREAMS, FR_STREAMS_CAPSULE))[0]
+TABLE.version = FR_API_VERSION
+TABLE.size = sizeof(fr_api)
+TABLE.pool_of = pool_of
+TABLE.pool_release = release_below
+TABLE.pool_size = capi_pool_size
+TABLE.pool_open = capi_pool_open
+TABLE.pool_close = capi_pool_close
+TABLE.pool_step = capi_pool_step
+TABLE.pool_get_state = capi_pool_get_state
+TABLE.pool_set_state = capi_pool_set_state
+TABLE.pool_reset = capi_pool_reset
+
+C_API = PyCapsule_New(&TABLE, FR_API_CAPSULE, NULL)

@@ -20,7 +20,7 @@
 #define CLOCK CLOCK_MONOTONIC
 #endif
 
-struct fr_pool {
+struct fr_slots {
     const fr_stack *stack;
     int grow;
     void *initial;          /* state_bytes: what a stream begins with */
@@ -35,7 +35,7 @@ struct fr_pool {
     fr_workspace *workspaces;
 };
 
-static fr_slot *slot_at(const fr_pool *p, size_t number)
+static fr_slot *slot_at(const fr_slots *p, size_t number)
 {
     size_t slab = 0, begin = 0, slots = p->first;
     while (number - begin >= slots) {
@@ -46,10 +46,10 @@ static fr_slot *slot_at(const fr_pool *p, size_t number)
     return &p->slabs[slab][number - begin];
 }
 
-static size_t capacity_of(fr_pool *p) { return __atomic_load_n(&p->capacity, __ATOMIC_ACQUIRE); }
+static size_t capacity_of(fr_slots *p) { return __atomic_load_n(&p->capacity, __ATOMIC_ACQUIRE); }
 
 /* One more slab, under `lock`; its slots are free, the lowest first. */
-static fr_pool_result add_slab(fr_pool *p)
+static fr_slots_result add_slab(fr_slots *p)
 {
     size_t slab = 0, begin = p->capacity, slots = begin ? begin : p->first;
     while (slab < MOST_SLABS && p->slabs[slab])
@@ -80,11 +80,11 @@ static fr_pool_result add_slab(fr_pool *p)
     return FR_POOL_OK;
 }
 
-fr_pool *fr_pool_new(const fr_stack *stack, size_t capacity, int grow, const void *initial)
+fr_slots *fr_slots_new(const fr_stack *stack, size_t capacity, int grow, const void *initial)
 {
     if (capacity < 1 || capacity > MOST_SLOTS)
         return NULL;
-    fr_pool *p = calloc(1, sizeof *p);
+    fr_slots *p = calloc(1, sizeof *p);
     if (!p)
         return NULL;
     p->stack = stack;
@@ -95,16 +95,16 @@ fr_pool *fr_pool_new(const fr_stack *stack, size_t capacity, int grow, const voi
     if (p->initial && initial)
         memcpy(p->initial, initial, fr_stack_state_reals(stack) * stack->item);
     pthread_mutex_init(&p->lock, NULL);
-    fr_workspace *first = p->initial && add_slab(p) == FR_POOL_OK ? fr_pool_enter(p, capacity) : NULL;
+    fr_workspace *first = p->initial && add_slab(p) == FR_POOL_OK ? fr_slots_enter(p, capacity) : NULL;
     if (!first) {
-        fr_pool_free(p);
+        fr_slots_free(p);
         return NULL;
     }
-    fr_pool_leave(first);
+    fr_slots_leave(first);
     return p;
 }
 
-void fr_pool_free(fr_pool *p)
+void fr_slots_free(fr_slots *p)
 {
     for (size_t i = 0; i < MOST_SLABS && p->slabs[i]; i++) {
         free(p->slabs[i]);
@@ -116,6 +116,7 @@ void fr_pool_free(fr_pool *p)
         free(w->slots);
         free(w->states);
         free(w->scratch);
+        free(w->apart);
         free(w);
     }
     free(p->initial);
@@ -123,9 +124,9 @@ void fr_pool_free(fr_pool *p)
     free(p);
 }
 
-size_t fr_pool_capacity(fr_pool *p) { return capacity_of(p); }
+size_t fr_slots_capacity(fr_slots *p) { return capacity_of(p); }
 
-size_t fr_pool_open_count(fr_pool *p)
+size_t fr_slots_open_count(fr_slots *p)
 {
     pthread_mutex_lock(&p->lock);
     size_t open = p->open;
@@ -134,7 +135,7 @@ size_t fr_pool_open_count(fr_pool *p)
 }
 
 /* The slot that has, or had, the stream `id`; NULL if there is none of that number. */
-static fr_slot *slot_of(fr_pool *p, int64_t id)
+static fr_slot *slot_of(fr_slots *p, int64_t id)
 {
     size_t number = (size_t)((uint64_t)id & 0xffffffffu);
     return id < 0 || number >= capacity_of(p) ? NULL : slot_at(p, number);
@@ -143,7 +144,7 @@ static fr_slot *slot_of(fr_pool *p, int64_t id)
 static int is_open(const fr_slot *slot, int64_t id) { return __atomic_load_n(&slot->id, __ATOMIC_RELAXED) == id; }
 
 /* The slot of an open stream, claimed; or why not. An id of the past claims nothing: it disturbs nobody. */
-static fr_pool_result claim_one(fr_pool *p, int64_t id, fr_slot **found)
+static fr_slots_result claim_one(fr_slots *p, int64_t id, fr_slot **found)
 {
     fr_slot *slot = slot_of(p, id);
     if (!slot || !is_open(slot, id))
@@ -158,7 +159,7 @@ static fr_pool_result claim_one(fr_pool *p, int64_t id, fr_slot **found)
     return FR_POOL_OK;
 }
 
-int64_t fr_pool_now(void)
+int64_t fr_slots_now(void)
 {
     struct timespec now;
     clock_gettime(CLOCK, &now);
@@ -172,7 +173,7 @@ static int is_idle(const fr_slot *slot, int64_t until)
     return __atomic_load_n(&slot->used, __ATOMIC_RELAXED) <= until;
 }
 
-size_t fr_pool_idle(fr_pool *p, int64_t until, int64_t *ids, size_t room)
+size_t fr_slots_idle(fr_slots *p, int64_t until, int64_t *ids, size_t room)
 {
     size_t found = 0, slots = capacity_of(p);
     for (size_t i = 0; i < slots && found < room; i++) {
@@ -184,15 +185,15 @@ size_t fr_pool_idle(fr_pool *p, int64_t until, int64_t *ids, size_t room)
     return found;
 }
 
-int fr_pool_has(fr_pool *p, int64_t id)
+int fr_slots_has(fr_slots *p, int64_t id)
 {
     fr_slot *slot = slot_of(p, id);
     return slot && is_open(slot, id);
 }
 
-fr_pool_result fr_pool_open(fr_pool *p, int64_t *id)
+fr_slots_result fr_slots_open(fr_slots *p, int64_t *id)
 {
-    fr_pool_result result = FR_POOL_OK;
+    fr_slots_result result = FR_POOL_OK;
     pthread_mutex_lock(&p->lock);
     if (!p->free)
         result = p->grow ? add_slab(p) : FR_POOL_FULL;
@@ -202,7 +203,7 @@ fr_pool_result fr_pool_open(fr_pool *p, int64_t *id)
         p->free = slot->next_free;
         memcpy(slot->state, p->initial, p->state_bytes);
         *id = slot->next_id;
-        use(slot, fr_pool_now());
+        use(slot, fr_slots_now());
         __atomic_store_n(&slot->id, *id, __ATOMIC_RELAXED);
         p->open++;
         fr_release(&slot->busy);
@@ -211,13 +212,13 @@ fr_pool_result fr_pool_open(fr_pool *p, int64_t *id)
     return result;
 }
 
-fr_pool_result fr_pool_close(fr_pool *p, int64_t id) { return fr_pool_evict(p, id, INT64_MAX); }
+fr_slots_result fr_slots_close(fr_slots *p, int64_t id) { return fr_slots_evict(p, id, INT64_MAX); }
 
-fr_pool_result fr_pool_evict(fr_pool *p, int64_t id, int64_t until)
+fr_slots_result fr_slots_evict(fr_slots *p, int64_t id, int64_t until)
 {
     fr_slot *slot;
     pthread_mutex_lock(&p->lock);
-    fr_pool_result result = claim_one(p, id, &slot);
+    fr_slots_result result = claim_one(p, id, &slot);
     if (result == FR_POOL_OK && !is_idle(slot, until)) {
         fr_release(&slot->busy);
         result = FR_POOL_BUSY;
@@ -253,6 +254,8 @@ static int widen(const fr_stack *stack, fr_workspace *w, size_t n)
     free(w->slots);
     free(w->states);
     free(w->scratch);
+    free(w->apart);
+    w->apart = NULL;
     w->rows = 0;
     w->scratch_bytes = step_scratch_bytes(stack, n);
     w->ids = calloc(n, sizeof *w->ids);
@@ -265,7 +268,7 @@ static int widen(const fr_stack *stack, fr_workspace *w, size_t n)
     return 1;
 }
 
-fr_workspace *fr_pool_enter(fr_pool *p, size_t n)
+fr_workspace *fr_slots_enter(fr_slots *p, size_t n)
 {
     fr_workspace *w = __atomic_load_n(&p->workspaces, __ATOMIC_ACQUIRE);
     while (w && !fr_claim(&w->busy))
@@ -287,20 +290,20 @@ fr_workspace *fr_pool_enter(fr_pool *p, size_t n)
     return w;
 }
 
-void fr_pool_leave(fr_workspace *w) { fr_release(&w->busy); }
+void fr_slots_leave(fr_workspace *w) { fr_release(&w->busy); }
 
-fr_pool_result fr_pool_claim(fr_pool *p, fr_workspace *w, size_t n, size_t *bad)
+fr_slots_result fr_slots_claim(fr_slots *p, fr_workspace *w, size_t n, size_t *bad)
 {
-    int64_t now = fr_pool_now();
+    int64_t now = fr_slots_now();
     for (size_t i = 0; i < n; i++) {
-        fr_pool_result result = claim_one(p, w->ids[i], &w->slots[i]);
+        fr_slots_result result = claim_one(p, w->ids[i], &w->slots[i]);
         if (result == FR_POOL_OK) {
             use(w->slots[i], now);
             w->states[i] = w->slots[i]->state;
             continue;
         }
         *bad = i;
-        fr_pool_release(w, i);
+        fr_slots_release(w, i);
         for (size_t j = 0; result == FR_POOL_BUSY && j < i; j++)
             if (w->ids[j] == w->ids[i])
                 result = FR_POOL_TWICE;
@@ -309,14 +312,47 @@ fr_pool_result fr_pool_claim(fr_pool *p, fr_workspace *w, size_t n, size_t *bad)
     return FR_POOL_OK;
 }
 
-void fr_pool_release(fr_workspace *w, size_t n)
+void fr_slots_release(fr_workspace *w, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         fr_release(&w->slots[i]->busy);
 }
 
-void fr_pool_reset(fr_pool *p, fr_workspace *w, size_t n)
+void fr_slots_reset(fr_slots *p, fr_workspace *w, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         memcpy(w->states[i], p->initial, p->state_bytes);
+}
+
+int fr_slots_set_apart(const fr_slots *p, fr_workspace *w)
+{
+    if (!w->apart)
+        w->apart = fr_aligned_alloc(w->rows * (p->stack->input_size + p->stack->output_size) * p->stack->item);
+    return w->apart != NULL;
+}
+
+void fr_slots_copy_out(const fr_slots *p, const fr_workspace *w, size_t n, void *h, void *c)
+{
+    const fr_stack *s = p->stack;
+    size_t h_bytes = s->output_size * s->item, c_bytes = s->has_cell_state ? s->hidden_size * s->item : 0;
+    for (size_t layer = 0; layer < s->num_layers; layer++)
+        for (size_t i = 0; i < n; i++) {
+            const char *state = (const char *)w->states[i] + layer * (h_bytes + c_bytes);
+            memcpy((char *)h + (layer * n + i) * h_bytes, state, h_bytes);
+            if (c_bytes)
+                memcpy((char *)c + (layer * n + i) * c_bytes, state + h_bytes, c_bytes);
+        }
+}
+
+void fr_slots_copy_in(const fr_slots *p, const fr_workspace *w, size_t n, const void *h, const void *c)
+{
+    const fr_stack *s = p->stack;
+    size_t h_bytes = s->output_size * s->item, c_bytes = s->has_cell_state ? s->hidden_size * s->item : 0;
+    for (size_t layer = 0; layer < s->num_layers; layer++)
+        for (size_t i = 0; i < n; i++) {
+            char *state = (char *)w->states[i] + layer * (h_bytes + c_bytes);
+            memcpy(state, (const char *)h + (layer * n + i) * h_bytes, h_bytes);
+            if (c_bytes)
+                memcpy(state + h_bytes, (const char *)c + (layer * n + i) * c_bytes, c_bytes);
+        }
 }

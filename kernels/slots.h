@@ -12,14 +12,14 @@
 
 #include "stack.h"
 
-typedef struct fr_pool fr_pool;
+typedef struct fr_slots fr_slots;
 typedef struct fr_slot fr_slot;
 
 struct fr_slot {
     char busy;              /* claimed: the state is the claimant's */
     int64_t id;             /* of the open stream, else NO_STREAM; read at any time, written while claimed */
     int64_t next_id;        /* of the stream that has it next */
-    int64_t used;           /* when the stream was claimed last, in ns of fr_pool_now */
+    int64_t used;           /* when the stream was claimed last, in ns of fr_slots_now */
     void *state;            /* fr_stack_state_reals(stack) */
     fr_slot *next_free;
 };
@@ -35,6 +35,7 @@ struct fr_workspace {
     void **states;
     void *scratch;          /* of a step of up to `rows` rows */
     size_t scratch_bytes;
+    void *apart;            /* x (rows, I), then y (rows, P), of a caller whose rows lie apart; NULL until there is one */
     fr_workspace *next;
 };
 
@@ -45,39 +46,46 @@ typedef enum {
     FR_POOL_CLOSED,         /* no such stream, or not any more */
     FR_POOL_BUSY,           /* another call has it */
     FR_POOL_TWICE,          /* it stands in `ids` twice */
-} fr_pool_result;
+} fr_slots_result;
 
 /* `stack` must outlive the pool. `initial` is the state that streams begin with, fr_stack_state_reals(stack), and is
  * copied; NULL: zeros. NULL: out of memory, or capacity is not in 1..2^31 - 1. */
-fr_pool *fr_pool_new(const fr_stack *stack, size_t capacity, int grow, const void *initial);
-void fr_pool_free(fr_pool *pool);   /* nobody may be in it */
+fr_slots *fr_slots_new(const fr_stack *stack, size_t capacity, int grow, const void *initial);
+void fr_slots_free(fr_slots *pool);   /* nobody may be in it */
 
-size_t fr_pool_capacity(fr_pool *pool);
-size_t fr_pool_open_count(fr_pool *pool);
-int fr_pool_has(fr_pool *pool, int64_t id);     /* whether it is open; an answer about now */
+size_t fr_slots_capacity(fr_slots *pool);
+size_t fr_slots_open_count(fr_slots *pool);
+int fr_slots_has(fr_slots *pool, int64_t id);     /* whether it is open; an answer about now */
 
 /* A new stream in its initial state; where the pool is full and may grow, in twice as many slots. */
-fr_pool_result fr_pool_open(fr_pool *pool, int64_t *id);
-fr_pool_result fr_pool_close(fr_pool *pool, int64_t id);
+fr_slots_result fr_slots_open(fr_slots *pool, int64_t *id);
+fr_slots_result fr_slots_close(fr_slots *pool, int64_t id);
 
 /* Nanoseconds of a clock that goes on, exact to some milliseconds; no system call. */
-int64_t fr_pool_now(void);
+int64_t fr_slots_now(void);
 /* Writes the ids of up to `room` streams that were claimed last at `until` or before, and returns how many. */
-size_t fr_pool_idle(fr_pool *pool, int64_t until, int64_t *ids, size_t room);
+size_t fr_slots_idle(fr_slots *pool, int64_t until, int64_t *ids, size_t room);
 /* Closes a stream, if it was claimed last at `until` or before; else FR_POOL_BUSY. */
-fr_pool_result fr_pool_evict(fr_pool *pool, int64_t id, int64_t until);
+fr_slots_result fr_slots_evict(fr_slots *pool, int64_t id, int64_t until);
 
-/* Room for n rows, NULL if there is no memory. Ends in fr_pool_leave. The first call after the pool grew takes time in
+/* Room for n rows, NULL if there is no memory. Ends in fr_slots_leave. The first call after the pool grew takes time in
  * proportion to its slots. */
-fr_workspace *fr_pool_enter(fr_pool *pool, size_t n);
-void fr_pool_leave(fr_workspace *w);
+fr_workspace *fr_slots_enter(fr_slots *pool, size_t n);
+void fr_slots_leave(fr_workspace *w);
 
 /* Claims the streams w->ids[0..n): fills w->slots and w->states. All or none: if one cannot be had, *bad is its
- * index. Ends in fr_pool_release. */
-fr_pool_result fr_pool_claim(fr_pool *pool, fr_workspace *w, size_t n, size_t *bad);
-void fr_pool_release(fr_workspace *w, size_t n);
+ * index. Ends in fr_slots_release. */
+fr_slots_result fr_slots_claim(fr_slots *pool, fr_workspace *w, size_t n, size_t *bad);
+void fr_slots_release(fr_workspace *w, size_t n);
+
+/* Has w->apart; 0: no memory. */
+int fr_slots_set_apart(const fr_slots *pool, fr_workspace *w);
+
+/* Between h (L, n, P), c (L, n, H) where there is one, and the states of the n claimed streams: out of them, or in. */
+void fr_slots_copy_out(const fr_slots *pool, const fr_workspace *w, size_t n, void *h, void *c);
+void fr_slots_copy_in(const fr_slots *pool, const fr_workspace *w, size_t n, const void *h, const void *c);
 
 /* Puts the n claimed streams back to their initial state. */
-void fr_pool_reset(fr_pool *pool, fr_workspace *w, size_t n);
+void fr_slots_reset(fr_slots *pool, fr_workspace *w, size_t n);
 
 #endif

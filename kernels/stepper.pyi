@@ -23,4 +23,4 @@ class Bound:
     def __new__(cls, stepper: Stepper, x: npt.NDArray[Any], out: npt.NDArray[Any]) -> Self: ...
     def __call__(self, *args: Any, **kwargs: Any) -> npt.NDArray[Any]: ...  # takes none
 
-C_API: object
+STREAMS: object

@@ -31,8 +31,7 @@ cdef extern from "claim.h" nogil:
     void fr_release(char *)
 
 cdef extern from "capi.h":
-    const size_t FR_API_VERSION
-    const char *FR_API_CAPSULE
+    const char *FR_STREAMS_CAPSULE
     ctypedef enum fr_size:
         pass
     ctypedef enum fr_result:
@@ -46,8 +45,6 @@ cdef extern from "capi.h":
         const void *c_0
         char *rows
     ctypedef struct fr_api:
-        size_t version
-        size_t size
         fr_stream *(*stream_of)(object) except NULL
         void (*stream_release)(fr_stream *) noexcept
         size_t (*stream_size)(const fr_stream *, fr_size) noexcept nogil
@@ -346,9 +343,8 @@ cdef void release_below(fr_stream *stream) noexcept:
     Py_DECREF(<object> stream.owner)
 
 
+# The part of fastrnn.h's table that is about streams; pool.pyx has the whole.
 cdef fr_api TABLE
-TABLE.version = FR_API_VERSION
-TABLE.size = sizeof(fr_api)
 TABLE.stream_of = stream_of
 TABLE.stream_release = release_below
 TABLE.stream_size = capi_stream_size
@@ -357,4 +353,4 @@ TABLE.stream_get_state = capi_stream_get_state
 TABLE.stream_set_state = capi_stream_set_state
 TABLE.stream_reset = capi_stream_reset
 
-C_API = PyCapsule_New(&TABLE, FR_API_CAPSULE, NULL)
+STREAMS = PyCapsule_New(&TABLE, FR_STREAMS_CAPSULE, NULL)

@@ -51,25 +51,25 @@ static fr_layer *layers[] = {&layer};
 static const fr_stack stack = {.layers = layers, .num_layers = 1, .directions = 1, .input_size = 1, .hidden_size = 2,
                                .output_size = 2, .item = sizeof(float)};
 
-static fr_pool *pool;
+static fr_slots *pool;
 static int64_t shared[THREADS];     /* a stream that every thread may step; under no protection but the pool's */
 
 /* Steps the n streams; on success each has one step more. */
-static fr_pool_result step(const int64_t *ids, size_t n, const float *expected)
+static fr_slots_result step(const int64_t *ids, size_t n, const float *expected)
 {
-    fr_workspace *w = fr_pool_enter(pool, n);
+    fr_workspace *w = fr_slots_enter(pool, n);
     size_t bad = 0;
     CHECK(w);
     memcpy(w->ids, ids, n * sizeof *ids);
-    fr_pool_result result = fr_pool_claim(pool, w, n, &bad);
+    fr_slots_result result = fr_slots_claim(pool, w, n, &bad);
     if (result == FR_POOL_OK) {
         fr_run run = {.steps = 1, .batch = n, .states = w->states, .scratch = w->scratch};
         fr_stack_run(&stack, &run);
         for (size_t i = 0; expected && i < n; i++)
             CHECK(((float *)w->states[i])[0] == expected[i] + 1);
-        fr_pool_release(w, n);
+        fr_slots_release(w, n);
     }
-    fr_pool_leave(w);
+    fr_slots_leave(w);
     return result;
 }
 
@@ -83,14 +83,14 @@ static void *hammer(void *self)
     for (int round = 0; round < ROUNDS; round++) {
         int what = rand_r(&seed) % 8;
         if (what == 0 && count < OWN) {
-            CHECK(fr_pool_open(pool, &ids[count]) == FR_POOL_OK);
-            CHECK(fr_pool_has(pool, ids[count]) && ids[count] != gone);
+            CHECK(fr_slots_open(pool, &ids[count]) == FR_POOL_OK);
+            CHECK(fr_slots_has(pool, ids[count]) && ids[count] != gone);
             steps[count++] = 0;
         } else if (what == 1 && count > 0) {
             size_t i = (size_t)rand_r(&seed) % count;
             gone = ids[i];
-            CHECK(fr_pool_close(pool, gone) == FR_POOL_OK);
-            CHECK(fr_pool_close(pool, gone) == FR_POOL_CLOSED && !fr_pool_has(pool, gone));
+            CHECK(fr_slots_close(pool, gone) == FR_POOL_OK);
+            CHECK(fr_slots_close(pool, gone) == FR_POOL_CLOSED && !fr_slots_has(pool, gone));
             ids[i] = ids[--count];
             steps[i] = steps[count];
         } else if (what == 2 && gone >= 0) {
@@ -99,7 +99,7 @@ static void *hammer(void *self)
             ids[count] = ids[0];
             CHECK(step(ids, count + 1, NULL) == FR_POOL_TWICE);
         } else if (what == 4) {
-            fr_pool_result result = step(&shared[rand_r(&seed) % THREADS], 1, NULL);
+            fr_slots_result result = step(&shared[rand_r(&seed) % THREADS], 1, NULL);
             CHECK(result == FR_POOL_OK || result == FR_POOL_BUSY);
             met += result == FR_POOL_BUSY;
         } else if (count > 0) {
@@ -109,45 +109,45 @@ static void *hammer(void *self)
         }
     }
     for (size_t i = 0; i < count; i++)
-        CHECK(fr_pool_close(pool, ids[i]) == FR_POOL_OK);
+        CHECK(fr_slots_close(pool, ids[i]) == FR_POOL_OK);
     return (void *)met;
 }
 
 static void every_slot_once(void)
 {
     int64_t ids[4], one;
-    pool = fr_pool_new(&stack, 3, 0, NULL);
-    CHECK(pool && fr_pool_capacity(pool) == 3);
+    pool = fr_slots_new(&stack, 3, 0, NULL);
+    CHECK(pool && fr_slots_capacity(pool) == 3);
     for (int i = 0; i < 3; i++)
-        CHECK(fr_pool_open(pool, &ids[i]) == FR_POOL_OK && ids[i] == i);
-    CHECK(fr_pool_open(pool, &one) == FR_POOL_FULL);
-    CHECK(fr_pool_close(pool, 1) == FR_POOL_OK && fr_pool_open(pool, &one) == FR_POOL_OK);
-    CHECK(one == (1ll << 32) + 1 && !fr_pool_has(pool, 1) && fr_pool_open_count(pool) == 3);
-    CHECK(fr_pool_close(pool, -1) == FR_POOL_CLOSED && fr_pool_close(pool, 3) == FR_POOL_CLOSED);
-    CHECK(fr_pool_close(pool, INT64_MAX) == FR_POOL_CLOSED && fr_pool_close(pool, INT64_MIN) == FR_POOL_CLOSED);
-    fr_workspace *w = fr_pool_enter(pool, 1);
+        CHECK(fr_slots_open(pool, &ids[i]) == FR_POOL_OK && ids[i] == i);
+    CHECK(fr_slots_open(pool, &one) == FR_POOL_FULL);
+    CHECK(fr_slots_close(pool, 1) == FR_POOL_OK && fr_slots_open(pool, &one) == FR_POOL_OK);
+    CHECK(one == (1ll << 32) + 1 && !fr_slots_has(pool, 1) && fr_slots_open_count(pool) == 3);
+    CHECK(fr_slots_close(pool, -1) == FR_POOL_CLOSED && fr_slots_close(pool, 3) == FR_POOL_CLOSED);
+    CHECK(fr_slots_close(pool, INT64_MAX) == FR_POOL_CLOSED && fr_slots_close(pool, INT64_MIN) == FR_POOL_CLOSED);
+    fr_workspace *w = fr_slots_enter(pool, 1);
     size_t bad;
     w->ids[0] = 2;
-    CHECK(fr_pool_claim(pool, w, 1, &bad) == FR_POOL_OK);
-    CHECK(step((int64_t[]){0, 2}, 2, NULL) == FR_POOL_BUSY && fr_pool_close(pool, 2) == FR_POOL_BUSY);
+    CHECK(fr_slots_claim(pool, w, 1, &bad) == FR_POOL_OK);
+    CHECK(step((int64_t[]){0, 2}, 2, NULL) == FR_POOL_BUSY && fr_slots_close(pool, 2) == FR_POOL_BUSY);
     CHECK(step(ids, 1, NULL) == FR_POOL_OK);        /* what was claimed before the busy one was let go */
-    fr_pool_release(w, 1);
-    fr_pool_leave(w);
+    fr_slots_release(w, 1);
+    fr_slots_leave(w);
     CHECK(step((int64_t[]){0, 2}, 2, NULL) == FR_POOL_OK);
-    fr_pool_free(pool);
-    CHECK(!fr_pool_new(&stack, 0, 1, NULL) && !fr_pool_new(&stack, (size_t)1 << 31, 1, NULL));
+    fr_slots_free(pool);
+    CHECK(!fr_slots_new(&stack, 0, 1, NULL) && !fr_slots_new(&stack, (size_t)1 << 31, 1, NULL));
 }
 
 /* One slot grown to all that there can be. */
 static void every_slab(void)
 {
     int64_t id;
-    pool = fr_pool_new(&stack, 1, 1, NULL);
+    pool = fr_slots_new(&stack, 1, 1, NULL);
     CHECK(pool);
     for (size_t i = 0; i < MOST_SLOTS; i++)
-        CHECK(fr_pool_open(pool, &id) == FR_POOL_OK && id == (int64_t)i);
-    CHECK(fr_pool_open(pool, &id) == FR_POOL_FULL && fr_pool_capacity(pool) == MOST_SLOTS);
-    fr_pool_free(pool);
+        CHECK(fr_slots_open(pool, &id) == FR_POOL_OK && id == (int64_t)i);
+    CHECK(fr_slots_open(pool, &id) == FR_POOL_FULL && fr_slots_capacity(pool) == MOST_SLOTS);
+    fr_slots_free(pool);
 }
 
 /* A stream begins with the initial state, in every slot and slab and whoever had the slot before, and goes back to it. */
@@ -155,26 +155,26 @@ static void initial_state(void)
 {
     float initial[2] = {7, 0};
     int64_t ids[5];
-    pool = fr_pool_new(&stack, 2, 1, initial);
+    pool = fr_slots_new(&stack, 2, 1, initial);
     CHECK(pool);
     initial[0] = 0;
     for (int again = 0; again < 2; again++) {
         for (int i = 0; i < 5; i++)
-            CHECK(fr_pool_open(pool, &ids[i]) == FR_POOL_OK);
+            CHECK(fr_slots_open(pool, &ids[i]) == FR_POOL_OK);
         CHECK(step(ids, 5, (float[]){7, 7, 7, 7, 7}) == FR_POOL_OK);
         CHECK(step(ids, 5, (float[]){8, 8, 8, 8, 8}) == FR_POOL_OK);
-        fr_workspace *w = fr_pool_enter(pool, 2);
+        fr_workspace *w = fr_slots_enter(pool, 2);
         size_t bad;
         w->ids[0] = ids[1], w->ids[1] = ids[4];
-        CHECK(fr_pool_claim(pool, w, 2, &bad) == FR_POOL_OK);
-        fr_pool_reset(pool, w, 2);
-        fr_pool_release(w, 2);
-        fr_pool_leave(w);
+        CHECK(fr_slots_claim(pool, w, 2, &bad) == FR_POOL_OK);
+        fr_slots_reset(pool, w, 2);
+        fr_slots_release(w, 2);
+        fr_slots_leave(w);
         CHECK(step(ids, 5, (float[]){9, 7, 9, 9, 7}) == FR_POOL_OK);
         for (int i = 0; i < 5; i++)
-            CHECK(fr_pool_close(pool, ids[i]) == FR_POOL_OK);
+            CHECK(fr_slots_close(pool, ids[i]) == FR_POOL_OK);
     }
-    fr_pool_free(pool);
+    fr_slots_free(pool);
 }
 
 int main(void)
@@ -184,10 +184,10 @@ int main(void)
     every_slot_once();
     every_slab();
     initial_state();
-    pool = fr_pool_new(&stack, 3, 1, NULL);
+    pool = fr_slots_new(&stack, 3, 1, NULL);
     CHECK(pool);
     for (int i = 0; i < THREADS; i++)
-        CHECK(fr_pool_open(pool, &shared[i]) == FR_POOL_OK);
+        CHECK(fr_slots_open(pool, &shared[i]) == FR_POOL_OK);
     for (int i = 0; i < THREADS; i++)
         CHECK(pthread_create(&threads[i], NULL, hammer, &shared[i]) == 0);
     for (int i = 0; i < THREADS; i++) {
@@ -195,8 +195,8 @@ int main(void)
         CHECK(pthread_join(threads[i], &result) == 0);
         met += (size_t)result;
     }
-    CHECK(fr_pool_open_count(pool) == THREADS);
-    printf("%d threads, %zu slots in the end, met on a stream %zu times\n", THREADS, fr_pool_capacity(pool), met);
-    fr_pool_free(pool);
+    CHECK(fr_slots_open_count(pool) == THREADS);
+    printf("%d threads, %zu slots in the end, met on a stream %zu times\n", THREADS, fr_slots_capacity(pool), met);
+    fr_slots_free(pool);
     return 0;
 }

@@ -19,7 +19,7 @@ ASK = "import sysconfig; print(sysconfig.get_path('include'), sysconfig.get_path
 
 
 def headers_of(python: str, folder: Path | None, cache: Path) -> Path | None:
-    """Return the folder with Python.h and pyconfig.h of a Python, such as "3.12", or None.
+    """Return the folder with Python.h and pyconfig.h of a Python, "3.12" or "3.13t", or None.
 
     `folder` may hold one such folder for each version, named as `python` is. `cache` is where
     packages are unpacked.
@@ -27,25 +27,26 @@ def headers_of(python: str, folder: Path | None, cache: Path) -> Path | None:
     places = [folder / python] if folder else []
     places += _installed(python)
     for place in places:
-        if version_in(place) == python and (place / "pyconfig.h").is_file():
+        if version_in(place) == python:
             return place
     return _from_debian(python, cache)
 
 
 def version_in(folder: Path) -> str | None:
-    """Return the version, such as "3.12", that the headers in a folder are of."""
+    """Return the version, such as "3.12" or "3.13t", that the headers in a folder are of."""
     try:
         text = (folder / "patchlevel.h").read_text()
+        configured = (folder / "pyconfig.h").read_text()
     except OSError:
         return None
     wanted = ("#define PY_MAJOR_VERSION", "#define PY_MINOR_VERSION")
     numbers = [line.split()[2] for line in text.splitlines() if line.startswith(wanted)]
-    return ".".join(numbers)
+    return ".".join(numbers) + ("t" if "#define Py_GIL_DISABLED 1" in configured else "")
 
 
 def _installed(python: str) -> list[Path]:
     """Where the Pythons of this version on PATH, and this one, say that their headers are."""
-    if sys.version_info[:2] == tuple(map(int, python.split("."))):
+    if python == f"{sys.version_info[0]}.{sys.version_info[1]}":
         return [Path(sysconfig.get_path("include"))]
     found = shutil.which(f"python{python}")
     if not found:
@@ -84,10 +85,13 @@ def _unpack_package(package: str, root: Path, cache: Path) -> bool:
     return False
 
 
-def apt_options(cache: Path, suites: tuple[str, ...], architecture: str | None = None) -> list[str]:
+def apt_options(
+    cache: Path, suites: tuple[str, ...], architecture: str | None = None, kind: str = "deb"
+) -> list[str]:
     """Options for apt-get to know other suites, in lists beside the machine's, which stay.
 
-    Of the archive that apt-get has already, for another architecture if one is named.
+    Of the archive that apt-get has already, for another architecture if one is named; of sources
+    where `kind` is "deb-src".
     """
     lists, sources, state = (cache / "apt" / name for name in ("lists", "sources.list", "state"))
     settings = {
@@ -105,6 +109,6 @@ def apt_options(cache: Path, suites: tuple[str, ...], architecture: str | None =
         (lists / "partial").mkdir(parents=True, exist_ok=True)
         state.mkdir(parents=True, exist_ok=True)
         (state / "status").touch()
-        sources.write_text("".join(f"deb {site} {suite} main\n" for suite in suites if site))
+        sources.write_text("".join(f"{kind} {site} {suite} main\n" for suite in suites if site))
         subprocess.run(["apt-get", "--quiet", *options, "update"], capture_output=True)
     return options

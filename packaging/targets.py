@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
+FREE = ("3.13t", "3.14t")  # without a GIL; made where they are asked for
 LIBCS = ("manylinux", "musllinux")
 MACHINES = ("x86_64", "aarch64")
 GLIBC = "2.17"  # the oldest of manylinux2014; NumPy's wheels want no older
@@ -15,18 +16,18 @@ MUSL = "1_2"
 class Target(NamedTuple):
     """One wheel to be built."""
 
-    python: str  # "3.11"
+    python: str  # "3.11"; "3.13t" has no GIL
     libc: str
     machine: str
 
     @property
     def name(self) -> str:
         """As it was asked for: cp311-manylinux_x86_64."""
-        return f"{self.interpreter}-{self.libc}_{self.machine}"
+        return f"{self.abi}-{self.libc}_{self.machine}"
 
     @property
-    def interpreter(self) -> str:
-        """The wheel's first two tags."""
+    def abi(self) -> str:
+        """The wheel's second tag."""
         return "cp" + self.python.replace(".", "")
 
     @property
@@ -38,7 +39,7 @@ class Target(NamedTuple):
     @property
     def wheel_tag(self) -> str:
         """The whole of it."""
-        return f"{self.interpreter}-{self.interpreter}-{self.platform}"
+        return f"{self.abi.rstrip('t')}-{self.abi}-{self.platform}"
 
     @property
     def zig(self) -> str:
@@ -51,10 +52,11 @@ class Target(NamedTuple):
         if self.libc == "musllinux" and self.python == "3.10":
             return ".so"
         libc = "gnu" if self.libc == "manylinux" else "musl"
-        return f".cpython-{self.interpreter[2:]}-{self.machine}-linux-{libc}.so"
+        return f".cpython-{self.abi[2:]}-{self.machine}-linux-{libc}.so"
 
 
 TARGETS = tuple(Target(p, libc, m) for libc in LIBCS for m in MACHINES for p in PYTHONS)
+MORE = tuple(Target(p, libc, m) for libc in LIBCS for m in MACHINES for p in FREE)
 
 
 def targets_of(tags: list[str]) -> list[Target]:
@@ -63,12 +65,14 @@ def targets_of(tags: list[str]) -> list[Target]:
     Raises
     ------
     ValueError
-        for a tag that is none of TARGETS'
+        for a tag that is none of TARGETS' or MORE's
     """
-    known = {target.name: target for target in TARGETS}
+    known = {target.name: target for target in (*TARGETS, *MORE)}
     for tag in tags:
         if tag not in known:
-            hint = "cp310 to cp314, - , manylinux or musllinux, _, x86_64 or aarch64"
+            hint = (
+                "cp310 to cp314, cp313t, cp314t, - , manylinux or musllinux, _, x86_64 or aarch64"
+            )
             if re.fullmatch(r"cp\d+-abi3.*|.*-abi3.*", tag):
                 hint = "no abi3: CONTRIBUTING.md says why"
             raise ValueError(f"{tag!r} is no wheel that this builds, expected {hint}")

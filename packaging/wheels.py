@@ -4,7 +4,7 @@ From a checkout, on any Linux, without Docker: zig (ziglang on PyPI) compiles fo
 and libc, for glibc 2.17 and musl 1.2; of a Python only its headers are needed (headers.py says
 where they are looked for). auditwheel judges the result, archive.py checks its size, name and
 contents. Two builds of one commit are the same bytes: times are the commit's, or
-SOURCE_DATE_EPOCH's.
+SOURCE_DATE_EPOCH's. Wheels for Pythons without a GIL (cp313t) are built where they are named.
 
     pip install '.[release]' && python packaging/wheels.py cp311-manylinux_x86_64
 """
@@ -33,7 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     raw = argparse.RawTextHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     add = parser.add_argument
-    add("tags", nargs="*", metavar="TAG", help="cp310 to cp314, -, libc, _, machine")
+    add(
+        "tags", nargs="*", metavar="TAG", help="cp310 to cp314, cp313t, cp314t, -, libc, _, machine"
+    )
     add("--out", type=Path, default=ROOT / "dist", help="folder of the wheels (dist)")
     add("--headers", type=Path, help="folder of headers for each version: 3.12/Python.h")
     add("--cache", type=Path, default=ROOT / "build/wheels", help="of packages and objects")
@@ -63,12 +65,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if missing or wrong else 0
 
 
-def checkout(folder: Path) -> Path:
+def checkout(folder: Path, apart: tuple[str, ...] = APART) -> Path:
     """Copy what git knows to a folder: what was built here before does not enter a wheel."""
     ask = ["git", "ls-files", "-z"]
     listed = subprocess.run(ask, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, listed.split("\0")):
-        if name.split("/")[0] not in APART and (ROOT / name).is_file():
+        if name.split("/")[0] not in apart and (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     return folder

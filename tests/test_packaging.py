@@ -70,6 +70,20 @@ def test_tags_name_a_python_a_libc_and_a_machine(room):
     assert (two.wheel_tag, two.suffix, two.zig) == (TAG, SUFFIX, "x86_64-linux-gnu.2.17")
 
 
+def test_a_python_without_a_gil_has_an_abi_of_its_own(room, tmp_path):
+    (one,) = room("targets").targets_of(["cp313t-manylinux_x86_64"])
+    assert one.wheel_tag == "cp313-cp313t-manylinux_2_17_x86_64"
+    assert one.suffix == ".cpython-313t-x86_64-linux-gnu.so"
+    headers = room("headers")
+    (tmp_path / "patchlevel.h").write_text(
+        "#define PY_MAJOR_VERSION\t3\n#define PY_MINOR_VERSION\t13\n"
+    )
+    (tmp_path / "pyconfig.h").write_text("/* #undef Py_GIL_DISABLED */\n")
+    assert headers.version_in(tmp_path) == "3.13"
+    (tmp_path / "pyconfig.h").write_text("#define Py_GIL_DISABLED 1\n")
+    assert headers.version_in(tmp_path) == "3.13t"
+
+
 @pytest.mark.parametrize("tag", ["cp39-manylinux_x86_64", "cp311-win_amd64", "x", "cp312-abi3"])
 def test_a_tag_that_is_not_built_is_refused(room, tag):
     with pytest.raises(ValueError, match=f"'{tag}' is no wheel that this builds, expected "):

@@ -146,6 +146,8 @@ def test_idle_threads_sleep():
 def test_a_child_makes_its_own():
     assert python(
         """
+        import warnings
+        warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12 and later: that there are threads
         expected, _ = two(x)
         pid = os.fork()
         if pid == 0:

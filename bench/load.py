@@ -33,10 +33,7 @@ import multiprocessing
 import os
 import random
 import signal
-import socket
-import ssl
 import struct
-import subprocess
 import sys
 import tempfile
 import time
@@ -46,7 +43,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from websockets.asyncio.client import connect
+from served import ROWS, TABLE, Client, Server, masked, message, open_socket, open_websocket
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 import fastrnn
@@ -54,79 +51,22 @@ from fastrnn.measure.cases import Case, random_weights
 from fastrnn.measure.record import new_record, write_record
 
 TICK = 0.01  # seconds
-TOKEN = "token-of-every-client"
-BEARER = f"Authorization: Bearer {TOKEN}\r\n"
 PROCESSES = 2  # of steady clients
 CHECKED = 10  # one connection in so many checks every answer
 KILL_SECONDS = 3.0
 READY_SECONDS = 100.0
 GROWTH_BYTES = 32 * 2**20  # of the server's memory, from a third of the time to the end
-TABLE = np.random.default_rng(0).standard_normal((4096, 128)).astype("<f4")
-ROWS = [row.tobytes() for row in TABLE]
 
 
-class Server:
-    """`fastrnn serve` in a process of its own, and its workers."""
-
-    def __init__(self, path: Path, args: argparse.Namespace) -> None:
-        command = [sys.executable, "-m", "fastrnn", "serve", str(path), "--port", "0"]
-        command += ["--drain-seconds", str(args.drain_seconds), "--workers", str(args.workers)]
-        if args.tls:
-            chain, key = make_certificate(path.parent)
-            command += ["--tls-cert", chain, "--tls-key", key]
-        if args.tokens:
-            tokens = path.with_name("tokens")
-            tokens.write_text(f"load {TOKEN}\n")
-            command += ["--token-file", str(tokens)]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        assert self.process.stdout is not None
-        lines = [self.process.stdout.readline() for _ in range(2)]
-        self.url = lines[1].split()[1].rstrip(",")
-        self.port = int(self.url.split(":")[2].split("/")[0])
-
-    def workers(self) -> list[int]:
-        """Return the processes that serve."""
-        process = self.process.pid
-        found = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-        return [int(worker) for worker in found] or [process]
-
-    def resident(self) -> int:
-        pages = [Path(f"/proc/{w}/statm").read_text().split()[1] for w in self.workers()]
-        return sum(map(int, pages)) * os.sysconf("SC_PAGE_SIZE")
-
-    def cpu_seconds(self) -> float:
-        """Return what those that are there now have taken."""
-        stats = [Path(f"/proc/{w}/stat").read_text() for w in self.workers()]
-        fields = [stat.rpartition(")")[2].split() for stat in stats]
-        return sum(int(f[11]) + int(f[12]) for f in fields) / os.sysconf("SC_CLK_TCK")
-
-    def metrics(self) -> str:
-        with open_socket(self.url) as client:
-            client.sendall(f"GET /metrics HTTP/1.1\r\nHost: localhost\r\n{BEARER}\r\n".encode())
-            return b"".join(iter(lambda: client.recv(65536), b"")).decode()
-
-    def stop(self) -> tuple[int, str, float]:
-        begin = time.perf_counter()
-        self.process.send_signal(signal.SIGTERM)
-        _, err = self.process.communicate(timeout=60)
-        return self.process.returncode, err, time.perf_counter() - begin
-
-
-class Client:
+class Steady(Client):
     """A steady client, and what became of its frames."""
 
     def __init__(self, url: str, number: int, layer: Any, save_every: int) -> None:
-        self.url, self.first, self.save_every = url, 37 * number, save_every
+        super().__init__(url, 37 * number, save_every)
         self.twin = layer.stream() if number % CHECKED == 0 else None
-        self.sent = self.answered = self.differing = self.late = 0
+        self.late = self.cut = 0
         self.code: int | None = None
-        self.state: str | None = None
         self.latencies: list[float] = []
-        self.saved: tuple[int, str] | None = None  # after so many frames
-        self.since: list[bytes] = []  # the answers since
-        self.cut = 0
         self.takeovers: list[float] = []  # seconds
 
     async def run(self, ready: Any, go: asyncio.Future[Any]) -> None:
@@ -147,13 +87,6 @@ class Client:
             except (OSError, WebSocketException):  # to a worker that is being killed
                 await asyncio.sleep(0.01)
 
-    def connect(self) -> Any:
-        headers = {"Authorization": f"Bearer {TOKEN}"}
-        return connect(
-            self.url, proxy=None, compression=None, open_timeout=60, ssl=client_context(self.url),
-            additional_headers=headers,
-        )  # fmt: skip
-
     async def talk(self, websocket: Any) -> None:
         loop = asyncio.get_running_loop()
         due = loop.time() + random.random() * TICK
@@ -169,42 +102,11 @@ class Client:
         await websocket.wait_closed()
         self.code = websocket.close_code
 
-    async def exchange(self, websocket: Any) -> None:
-        row = (self.first + self.answered) % len(ROWS)
-        begin = time.perf_counter()
-        await websocket.send(ROWS[row])
-        self.sent = max(self.sent, self.answered + 1)
-        answer = await websocket.recv()
-        if isinstance(answer, str):
-            self.state = json.loads(answer)["state"]
-            return
-        self.latencies.append(time.perf_counter() - begin)
-        self.answered += 1
-        self.since.append(answer)
+    def took(self, row: int, answer: bytes, seconds: float) -> None:
+        self.latencies.append(seconds)
         if self.twin is not None:
             expected = self.twin.step(TABLE[row])
-            if not np.array_equal(np.frombuffer(answer, "<f4"), expected):
-                self.differing += 1
-        if self.save_every and self.answered % self.save_every == 0:
-            await websocket.send('{"op": "save"}')
-            answer = json.loads(await websocket.recv())
-            self.saved, self.since = (self.answered, answer["state"]), []
-            if answer["op"] == "drain":
-                self.state = answer["state"]
-
-    async def take_up(self, websocket: Any) -> None:
-        """Go on where the last connection was cut: from the saved state, with what was sent since.
-
-        An answer that was had before, and is not the same now, is one that differs.
-        """
-        begin = 0
-        if self.saved is not None:
-            begin, state = self.saved
-            await websocket.send(json.dumps({"op": "load", "state": state}))
-            await websocket.recv()
-        for i, had in enumerate(self.since):
-            await websocket.send(ROWS[(self.first + begin + i) % len(ROWS)])
-            self.differing += await websocket.recv() != had
+            self.differing += not np.array_equal(np.frombuffer(answer, "<f4"), expected)
 
 
 def steady_clients(
@@ -212,9 +114,9 @@ def steady_clients(
 ) -> None:
     """Run clients, once all are ready, until the server drains; put what became of each."""
 
-    async def run() -> list[Client]:
+    async def run() -> list[Steady]:
         layer = fastrnn.load(path)
-        clients = [Client(url, number, layer, save_every) for number in numbers]
+        clients = [Steady(url, number, layer, save_every) for number in numbers]
         gone = asyncio.get_running_loop().run_in_executor(None, go.wait)
         runs = (client.run(ready, gone) for client in clients)
         done = await asyncio.gather(*runs, return_exceptions=True)
@@ -301,57 +203,16 @@ def garbage(url: str, path: str, ready: Any, go: Any) -> None:
                         client.recv(65536)
 
 
-def open_websocket(url: str) -> socket.socket:
-    client = open_socket(url, 30)
-    client.sendall(
-        b"GET /stream HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Key: " + base64.b64encode(os.urandom(16)) + b"\r\n"
-        b"Sec-WebSocket-Version: 13\r\n" + BEARER.encode() + b"\r\n"
-    )
-    assert client.recv(65536).startswith(b"HTTP/1.1 101")
-    return client
-
-
-def open_socket(url: str, timeout: float | None = None) -> socket.socket:
-    port = int(url.split(":")[2].split("/")[0])
-    client = socket.create_connection(("127.0.0.1", port), timeout=timeout)
-    context = client_context(url)
-    return client if context is None else context.wrap_socket(client)
-
-
-def client_context(url: str) -> ssl.SSLContext | None:
-    """Return what a client needs for a URL; the certificate is the server's own, and new."""
-    if not url.startswith("wss:"):
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def make_certificate(folder: Path) -> tuple[str, str]:
-    chain, key = folder / "chain.pem", folder / "key.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj"
-    command += f" /CN=load -keyout {key} -out {chain}"
-    subprocess.run(command.split(), check=True, capture_output=True)
-    return str(chain), str(key)
-
-
-def masked(payload: bytes, opcode: int = 2) -> bytes:
-    """Return a client's frame, with a mask of zeros."""
-    return struct.pack("!BBQ4x", 0x80 | opcode, 0x80 | 127, len(payload)) + payload
-
-
 async def take_up(url: str, layer: Any, clients: list[dict[str, Any]]) -> int:
     """Go on with the saved states; return how many did not go on with the right bits."""
     differing = 0
     for client in clients:
         rows = np.arange(client["first"], client["first"] + client["answered"] + 20) % len(TABLE)
-        async with Client(url, 0, layer, 0).connect() as websocket:
+        async with Client(url, 0, 0).connect() as websocket:
             await websocket.recv()
             await websocket.send(json.dumps({"op": "load", "state": client["state"]}))
             await websocket.recv()
-            await websocket.send(TABLE[rows[-20:]].tobytes())
+            await websocket.send(message(rows[-20], 20))
             y = np.frombuffer(await websocket.recv(), "<f4").reshape(20, -1)
         if not np.array_equal(y, layer.stream().run(TABLE[rows])[-20:]):
             differing += 1
@@ -359,7 +220,8 @@ async def take_up(url: str, layer: Any, clients: list[dict[str, Any]]) -> int:
 
 
 def load(path: Path, args: argparse.Namespace) -> dict[str, Any]:
-    server = Server(path, args)
+    options = {name: getattr(args, name) for name in ("workers", "tls", "tokens", "drain_seconds")}
+    server = Server(path, **options)
     context = multiprocessing.get_context("spawn")
     results: Any = context.Queue()
     ready, go = context.Semaphore(0), context.Event()
@@ -410,7 +272,7 @@ def load(path: Path, args: argparse.Namespace) -> dict[str, Any]:
         process.kill()
     for process in (*others, doomed, *steady):
         process.join()
-    second = Server(path, args)
+    second = Server(path, **options)
     checked = [client for client in clients if client["checks"]]
     states = [client for client in checked if client["state"]]
     wrong_states = asyncio.run(take_up(second.url, fastrnn.load(path), states))

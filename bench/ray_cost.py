@@ -16,13 +16,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import ray
-from load import ROWS, TABLE, Server
 from ray import serve
+from served import ROWS, TABLE, Server
 from websockets.asyncio.client import connect
 
 from fastrnn.measure.cases import Case, random_weights
@@ -86,8 +85,7 @@ def main() -> int:
         model = Path(folder, "model.npz")
         np.savez(model, **random_weights(case))
         ray.init(num_cpus=2, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
-        options: Any = SimpleNamespace(drain_seconds=1, workers=1, tls=False, tokens=False)
-        server = Server(model, options)
+        server = Server(model, drain_seconds=1)
         try:
             handle = example.deploy(
                 str(model), 1, every=args.frames, ray_actor_options={"num_cpus": 0.5}

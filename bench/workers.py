@@ -16,16 +16,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from load import ROWS, TABLE, Server, masked, open_websocket
+from served import ROWS, TABLE, Server, masked, open_websocket
 
 from fastrnn.measure.cases import Case, random_weights
 from fastrnn.measure.record import new_record, write_record
 
-SERVERS = {
+SERVERS: dict[str, dict[str, Any]] = {
     "1 worker": {"workers": 1, "tls": False},
     "2 workers": {"workers": 2, "tls": False},
     "1 worker, TLS": {"workers": 1, "tls": True},
@@ -90,8 +89,7 @@ def main() -> int:
         np.savez(path, **random_weights(case))
         for _ in range(args.rounds):
             for name, options in SERVERS.items():
-                asked: Any = SimpleNamespace(drain_seconds=0.5, tokens=False, **options)
-                server = Server(path, asked)
+                server = Server(path, drain_seconds=0.5, **options)
                 rounds[name].append(drive(server, args.size, args))
                 server.stop()
     found = {

@@ -12,8 +12,9 @@ import struct
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from websockets.asyncio.client import connect
@@ -22,6 +23,26 @@ TOKEN = "token-of-every-client"
 BEARER = f"Authorization: Bearer {TOKEN}\r\n"
 TABLE = np.random.default_rng(0).standard_normal((4096, 128)).astype("<f4")
 ROWS = [row.tobytes() for row in TABLE]
+
+
+class Usage(NamedTuple):
+    """What a process takes."""
+
+    resident: int  # bytes
+    files: int  # descriptors
+    cpu_seconds: float
+
+
+def usage_of(process: int) -> Usage:
+    """Return what it takes now; OSError if it is gone."""
+    folder = Path(f"/proc/{process}")
+    pages = int((folder / "statm").read_text().split()[1])
+    fields = (folder / "stat").read_text().rpartition(")")[2].split()
+    return Usage(
+        pages * os.sysconf("SC_PAGE_SIZE"),
+        len(os.listdir(folder / "fd")),
+        (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"),
+    )
 
 
 class Server:
@@ -59,20 +80,34 @@ class Server:
         found = Path(f"/proc/{process}/task/{process}/children").read_text().split()
         return [int(worker) for worker in found] or [process]
 
+    def usage(self) -> dict[int, Usage]:
+        """Return what each of those that serve now takes, by process."""
+        found = {}
+        for worker in self.workers():
+            with suppress(OSError):  # it has just ended
+                found[worker] = usage_of(worker)
+        return found
+
     def resident(self) -> int:
-        pages = [Path(f"/proc/{w}/statm").read_text().split()[1] for w in self.workers()]
-        return sum(map(int, pages)) * os.sysconf("SC_PAGE_SIZE")
+        return sum(usage.resident for usage in self.usage().values())
 
     def cpu_seconds(self) -> float:
         """Return what those that are there now have taken."""
-        stats = [Path(f"/proc/{w}/stat").read_text() for w in self.workers()]
-        fields = [stat.rpartition(")")[2].split() for stat in stats]
-        return sum(int(f[11]) + int(f[12]) for f in fields) / os.sysconf("SC_CLK_TCK")
+        return sum(usage.cpu_seconds for usage in self.usage().values())
 
     def metrics(self) -> str:
         with open_socket(self.url) as client:
             client.sendall(f"GET /metrics HTTP/1.1\r\nHost: localhost\r\n{BEARER}\r\n".encode())
             return b"".join(iter(lambda: client.recv(65536), b"")).decode()
+
+    def figures(self) -> dict[str, float]:
+        """Return what /metrics has without labels, by name without the prefix."""
+        lines = [line.split() for line in self.metrics().splitlines()]
+        return {
+            words[0].removeprefix("fastrnn_"): float(words[1])
+            for words in lines
+            if len(words) == 2 and words[0].startswith("fastrnn_") and "{" not in words[0]
+        }
 
     def stop(self) -> tuple[int, str, float]:
         begin = time.perf_counter()

@@ -51,6 +51,11 @@ class Latencies:
         self.bins[min(int(seconds / BIN_SECONDS), BINS)] += 1
         self.largest = max(self.largest, seconds)
 
+    def merge(self, other: Latencies) -> None:
+        """Add what another counted."""
+        self.bins = array("q", np.add(self.bins, other.bins).tobytes())
+        self.largest = max(self.largest, other.largest)
+
     def in_ms(self) -> dict[str, float]:
         total = np.cumsum(self.bins)
         parts = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}

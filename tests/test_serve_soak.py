@@ -32,6 +32,23 @@ def test_soak_of_the_batcher():
     assert found["lost"] == found["left_differing"] == found["watched_frames_differing"] == 0
 
 
+def test_soak_of_the_server():
+    found = bench(
+        "soak_server.py", "--seconds", "6", "--streams", "16", "--size", "16", "--save-every", "20",
+        "--workers", "2", "--tls", "--tokens",
+    )  # fmt: skip
+    assert found["sent"] > 1000
+    assert found["lives"] >= 16
+    assert found["moved"] > 0
+    assert found["late_messages"] > 0
+    assert found["workers_killed"] == found["worker_restarts"] == 1
+    assert found["cut_off"] > 0
+    assert found["stderr"].count("are read anew") == 2
+    for name in ("lost", "lives_differing", "repeated_differing", "ended_unexplained"):
+        assert found[name] == 0
+    assert found["streams_left_open"] == found["files_growth"] == 0
+
+
 def test_load_on_the_server():
     arguments = ("--seconds", "4", "--connections", "20", "--size", "16", "--drain-seconds", "1")
     found = bench("load.py", *arguments)

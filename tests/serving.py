@@ -123,10 +123,10 @@ class GatedLayer:
 
 
 @contextlib.asynccontextmanager
-async def serving(layer, origins=(), hosts=(), **limits):
+async def serving(layer, origins=(), hosts=(), certificate=None, **limits):
     """A server in this event loop, and its port."""
     server = Server(layer, Limits(**limits), origins, hosts)
-    _, port = await server.start("127.0.0.1", 0)
+    _, port = await server.start("127.0.0.1", 0, certificate=certificate)
     try:
         yield server, port
     finally:

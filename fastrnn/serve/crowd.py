@@ -18,6 +18,10 @@ class Member(Protocol):
     def abort(self) -> None:
         """Cut off."""
 
+
+class Parser(Member, Protocol):
+    """What the crowd asks of one that has read something."""
+
     def parse_part(self) -> bool:
         """Parse PART_BYTES of what was read, and return whether there is more to parse now."""
 
@@ -34,7 +38,7 @@ class Crowd:
         self.dropped = 0
         self._all: set[Member] = set()
         self._loose: dict[Member, None] = {}  # without a stream, the oldest first
-        self._backlog: deque[Member] = deque()
+        self._backlog: deque[Parser] = deque()
         self._turn: asyncio.Handle | None = None
         self._closed = False
 
@@ -72,7 +76,7 @@ class Crowd:
         for member in [*self._all]:
             member.abort()
 
-    def parse_soon(self, member: Member) -> None:
+    def parse_soon(self, member: Parser) -> None:
         """Have it parse what it read, in its turn."""
         self._backlog.append(member)
         if self._turn is None:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import logging
-import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.asyncio.server import Server, serve
 from websockets.typing import Subprotocol
 
 from fastrnn.serve.listen import BACKLOG, Place
+from fastrnn.serve.secured import CLOSE_SECONDS, HANDSHAKE_SECONDS
 from fastrnn.serve.tokens import SUBPROTOCOL
-
-HANDSHAKE_SECONDS, CLOSE_SECONDS = 10.0, 5.0
 
 
 async def listen(
     place: Place,
-    certificate: ssl.SSLContext | None,
     converse: Callable[..., Any],
     make: Callable[..., Any],
     **options: Any,
@@ -30,6 +27,13 @@ async def listen(
     OSError
         If the address cannot be had.
     """
+
+    def made(protocol: Any, *args: Any, **more: Any) -> Any:
+        # Not by serve(select_subprotocol=): it would keep each connection until a garbage
+        # collection, with TLS's buffers of 256 KB.
+        protocol.select_subprotocol = _choose
+        return make(protocol, *args, **more)
+
     silent = logging.Logger("fastrnn.serve.websockets", logging.CRITICAL + 1)
     silent.addHandler(logging.NullHandler())  # it would quote what strangers send
     if place.socket is not None:
@@ -42,10 +46,7 @@ async def listen(
         converse,
         **where,
         **options,
-        ssl=certificate,
-        # A page sends its token as one subprotocol, and is answered another.
-        select_subprotocol=_choose,
-        create_connection=make,  # type: ignore[arg-type]  # a partial of it is as good
+        create_connection=made,  # type: ignore[arg-type]  # what makes one is as good
         compression=None,
         server_header=None,
         open_timeout=HANDSHAKE_SECONDS,
@@ -56,5 +57,6 @@ async def listen(
     )
 
 
-def _choose(_: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+def _choose(offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    """Choose what a page offers beside its token, which is one more."""
     return Subprotocol(SUBPROTOCOL) if SUBPROTOCOL in offered else None

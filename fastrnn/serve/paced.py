@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from typing import Any
 
-from websockets.asyncio.server import ServerConnection
 from websockets.protocol import OPEN
 
-from fastrnn.serve.crowd import PART_BYTES, Crowd
+from fastrnn.serve.crowd import PART_BYTES
+from fastrnn.serve.secured import Secured
 
 # Who sends little is parsed at once; who has used up its share waits for its turn in the crowd.
 SHARE, CREDIT_SECONDS = 0.02, 0.001  # of the event loop's time, and what may be saved of it
 
 
-class Paced(ServerConnection):
+class Paced(Secured):
     """What asyncio and the crowd see of a connection."""
 
-    def __init__(self, *args: Any, crowd: Crowd, **more: Any) -> None:
+    def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
-        self.crowd = crowd
         self.heard = self.loop.time()  # when bytes came, or when somebody began to listen
         self.choked = False  # the client does not take what it was sent
         self.held: bytearray | None = None  # what is kept for later; None: nothing is
@@ -35,20 +33,17 @@ class Paced(ServerConnection):
     def changed(self) -> None:
         """Tell the handler that there may be news for it."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the socket, if the crowd does."""
-        super().connection_made(transport)
-        self.crowd.enter(self)
-
     def connection_lost(self, exc: Exception | None) -> None:
         """Give the socket back."""
-        self.crowd.leave(self)
         self.unparsed.clear()
         super().connection_lost(exc)
         self.changed()
 
     def data_received(self, data: bytes) -> None:
         """Pass bytes on to the protocol: now, or in this connection's turn, or when not held."""
+        if self.early is not None:
+            self.early += data
+            return
         now = self.loop.time()
         self._credit = min(CREDIT_SECONDS, self._credit + SHARE * (now - self.heard))
         self.heard = now
@@ -94,10 +89,6 @@ class Paced(ServerConnection):
         super().resume_writing()
         self.choked = False
         self.read_on()
-
-    def abort(self) -> None:
-        """Cut off."""
-        self.transport.abort()
 
     def parse_part(self) -> bool:
         """Parse PART_BYTES of what was read, and return whether there is more to parse now."""

@@ -32,11 +32,12 @@ from fastrnn.serve.figures import Counts
 from fastrnn.serve.hosts import check_origin
 from fastrnn.serve.limits import SPARE_SOCKETS, Limits
 from fastrnn.serve.listen import Place
-from fastrnn.serve.listener import CLOSE_SECONDS, listen
+from fastrnn.serve.listener import listen
 from fastrnn.serve.metrics import Metrics
 from fastrnn.serve.page import Page
 from fastrnn.serve.protocol import RefusedError
 from fastrnn.serve.reports import Reports
+from fastrnn.serve.secured import CLOSE_SECONDS
 from fastrnn.serve.served import Served
 from fastrnn.serve.session import Session
 from fastrnn.serve.tokens import Tokens
@@ -178,10 +179,10 @@ class Server:
             crowd=self._crowd,
             most_bytes=self.limits.max_message,
             rate=self.limits.max_rate,
+            certificate=certificate,
         )
         listener = await listen(
             place,
-            certificate,
             self._converse,
             make,
             origins=self._origins,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ssl
 
+# What OpenSSL says of a chain (X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED).
+OUT_OF_DATE = {9: "is not valid yet", 10: "has expired"}
+
 
 class Certificate:
     """A chain and its key, in PEM files; the key may be in the chain's.
@@ -21,9 +24,18 @@ class Certificate:
         self.context = self._load()
 
     def reload(self) -> None:
-        """Read the files anew, for handshakes to come; where that raises, all is as before."""
-        self._load()  # half of a pair in a context that is in use would fail its handshakes
+        """Read the files anew, for handshakes to come; where that raises, all is as before.
+
+        Raises ValueError for one that is out of date, too: what is there already is no worse.
+        """
+        context = self._load()  # half of a pair in one that is in use would fail its handshakes
+        if why := _out_of_date(context, self._chain):
+            raise ValueError(f"{self._chain}: the certificate {why}")
         self.context.load_cert_chain(self._chain, self._key, password=_no_password)
+
+    def out_of_date(self) -> str | None:
+        """Return what is wrong with its dates now, if anything is."""
+        return _out_of_date(self.context, self._chain)
 
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -40,6 +52,26 @@ class Certificate:
                 f"{'' if self._key is None else ' in ' + self._key}: {error.reason or error}"
             ) from None
         return context
+
+
+def _out_of_date(context: ssl.SSLContext, chain: str) -> str | None:
+    """Ask OpenSSL, as a client in memory that trusts what is in the file."""
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.load_verify_locations(chain)
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the server's own is enough
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sides = client.wrap_bio(back, there), context.wrap_bio(there, back, server_side=True)
+    for side in 2 * sides:
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+        except ssl.SSLCertVerificationError as error:
+            return OUT_OF_DATE.get(error.verify_code)
+        except ssl.SSLError:  # what else clients may have against it is theirs to say
+            return None
+    return None
 
 
 def _no_password() -> str:

@@ -43,7 +43,7 @@ def test_soak_of_the_server():
     assert found["late_messages"] > 0
     assert found["workers_killed"] == found["worker_restarts"] == 1
     assert found["cut_off"] > 0
-    assert found["stderr"].count("are read anew") == 2
+    assert found["stderr"].count("certificate and tokens read anew") == 2
     for name in ("lost", "lives_differing", "repeated_differing", "ended_unexplained"):
         assert found[name] == 0
     assert found["streams_left_open"] == found["files_growth"] == 0

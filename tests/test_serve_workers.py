@@ -249,8 +249,8 @@ def test_tls_and_its_renewal(model, tmp_path, rng, workers):
             assert json.loads(websocket.recv(timeout=10))["op"] == "drain"
         code, _, err = server.stop()
     assert code == 0
-    assert f"not read anew, what was read before stays: {chain}: no certificate" in err
-    assert "certificate and tokens are read anew" in err
+    assert f"not read anew, and as before: {chain}: no certificate" in err
+    assert "\ncertificate read anew\n" in err
 
 
 def can_connect(server, context):
@@ -291,6 +291,79 @@ def test_tokens(model, tokens):
     closed = [line for line in lines if line["message"] == "a connection closed"]
     assert [(line["client"], line["code"]) for line in closed] == [("anna", 1000)] * 2
     assert lines[-1]["message"] != ""
+
+
+def test_a_worker_that_is_begun_later_has_what_was_read_last(model, tmp_path, tokens):
+    chain, key = make_certificate(tmp_path)
+    new, new_key = make_certificate(tmp_path, "two")
+    arguments = ("--tls-cert", str(chain), "--tls-key", str(key), "--token-file", str(tokens))
+    bert = "a-token-of-berts-own"
+    context = ssl.create_default_context(cafile=str(new))
+
+    def answer(token):
+        try:
+            with server.connect(
+                ssl=context, additional_headers={"Authorization": f"Bearer {token}"}
+            ):
+                return 101
+        except InvalidStatus as error:
+            return error.response.status_code
+        except ssl.SSLError:
+            return "another certificate"
+        except OSError:  # of a worker that has just been killed
+            return "nobody"
+
+    with ServerProcess(model, "--workers", "2", *arguments) as server:
+        tokens.write_text(f"bert {bert}\n")
+        chain.write_bytes(new.read_bytes())
+        key.write_bytes(new_key.read_bytes())
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: all(answer(bert) == 101 for _ in range(8)))
+        for worker in children(server.process.pid):
+            os.kill(worker, signal.SIGKILL)
+            until(lambda gone=worker: gone not in children(server.process.pid))
+        until(lambda: answer(bert) == 101)
+        assert {answer(bert) for _ in range(8)} == {101}
+        assert {answer(TOKEN) for _ in range(8)} == {401}
+        assert server.stop()[0] == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_cannot_be_read_anew_stays_and_holds_up_nothing_else(model, tmp_path, tokens, workers):
+    chain, key = make_certificate(tmp_path)
+    context = ssl.create_default_context(cafile=str(chain))
+    arguments = ("--tls-cert", str(chain), "--tls-key", str(key), "--token-file", str(tokens))
+    bert = "a-token-of-berts-own"
+
+    def knows(token):
+        try:
+            with server.connect(
+                ssl=context, additional_headers={"Authorization": f"Bearer {token}"}
+            ):
+                return True
+        except InvalidStatus:
+            return False
+
+    with ServerProcess(model, "--workers", workers, *arguments) as server:
+        chain.write_text("not a certificate")
+        tokens.write_text(f"bert {bert}\n")  # anna's is revoked all the same
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: all(knows(bert) for _ in range(8)))
+        assert not any(knows(TOKEN) for _ in range(8))
+        for broken in ("nonsense", "", None, "anna tooshort"):
+            if broken is None:
+                tokens.unlink()
+            else:
+                tokens.write_text(broken)
+            server.process.send_signal(signal.SIGHUP)
+            time.sleep(0.2)
+            assert all(knows(bert) for _ in range(8))
+        code, _, err = server.stop()
+    assert code == 0
+    lines = err.splitlines()
+    assert f"tokens read anew; not read anew, and as before: {chain}: no certificate" in err
+    assert any(line.endswith(f"{tokens}: no tokens: nobody could connect") for line in lines)
+    assert any(line.endswith(f"No such file or directory: '{tokens}'") for line in lines)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

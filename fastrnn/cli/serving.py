@@ -51,8 +51,9 @@ def serve(server: Server, where: Where, about: str) -> int:
         return asyncio.run(_run(server, where, lambda *_: life.ready(), life))
 
     fleet = Fleet(
-        where.workers, work, where.drain_seconds, hang_up=not where.reloads, gone=board.leave
-    )
+        where.workers, work, where.drain_seconds,
+        hang_up=not where.reloads, reload=where.reload, gone=board.leave,
+    )  # fmt: skip
     return fleet.run(
         lambda: started(place.host, place.port),
         lambda: tell(f"draining {plural(int(board.total()['streams']), 'stream')}"),
@@ -68,6 +69,8 @@ async def _run(
         loop.add_signal_handler(signum, stop.set)
     if where.reloads:
         loop.add_signal_handler(signal.SIGHUP, lambda: tell(where.reload()))
+        if life is not None:
+            life.hear_hang_up()
     elif signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as of nohup
         loop.add_signal_handler(signal.SIGHUP, stop.set)
     if life is not None:

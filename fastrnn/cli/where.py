@@ -111,14 +111,19 @@ class Where:
         return self.certificate is not None or self.tokens is not None
 
     def reload(self) -> str:
-        """Read them anew, and return what came of it."""
-        for what in (self.certificate, self.tokens):
+        """Read each anew, and return what came of it: one that cannot be read stays as it was."""
+        read, kept = [], []
+        for name, what in (("certificate", self.certificate), ("tokens", self.tokens)):
             if what is not None:
                 try:
                     what.reload()
+                    read.append(name)
                 except (OSError, ValueError) as error:
-                    return f"not read anew, what was read before stays: {error}"
-        return "certificate and tokens are read anew"
+                    kept.append(str(error))
+        said = [f"{' and '.join(read)} read anew"] if read else []
+        if kept:
+            said.append(f"not read anew, and as before: {'; '.join(kept)}")
+        return "; ".join(said)
 
     def url(self, host: str, port: int) -> str:
         """Return what a client connects to."""
@@ -159,6 +164,8 @@ def check_where(args: argparse.Namespace) -> Where:
     try:
         if args.tls_cert is not None:
             where.certificate = Certificate(args.tls_cert, args.tls_key)
+            if why := where.certificate.out_of_date():
+                LOGGER.warning("--tls-cert %s: the certificate %s", args.tls_cert, why)
         if args.token_file is not None:
             where.tokens = Tokens(args.token_file)
     except ValueError as error:

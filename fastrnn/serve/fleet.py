@@ -51,6 +51,13 @@ class Life:
         with contextlib.suppress(OSError):
             os.write(self._news, READY)
 
+    def hear_hang_up(self) -> None:
+        """Take SIGHUPs from now on, and those that came since this worker was begun.
+
+        For one that they do not stop, once it has a handler: without one they would end it.
+        """
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
+
 
 class Fleet:
     """Runs `work(number, life)` in `workers` processes until a signal of STOPS, then drains them.
@@ -63,7 +70,11 @@ class Fleet:
     drain_seconds : float
         How long its end may take.
     hang_up : bool
-        Whether SIGHUP stops the workers; else they are sent it.
+        Whether SIGHUP stops the workers; else they are sent it, and hear it from
+        `Life.hear_hang_up` on.
+    reload : callable, optional
+        Called at a SIGHUP that stops nobody, before workers are sent it: one that is begun later
+        has what it read.
     gone : callable of int, optional
         Called with the number of a worker that has ended.
     """
@@ -75,12 +86,14 @@ class Fleet:
         drain_seconds: float,
         *,
         hang_up: bool = True,
+        reload: Callable[[], object] = lambda: None,
         gone: Callable[[int], object] = lambda number: None,
     ) -> None:
         self._work = work
         self._patience = drain_seconds + SPARE_SECONDS
         self._gone = gone
         self._hang_up = hang_up
+        self._reload = reload
         self._workers = [Worker(number) for number in range(workers)]
         self._stopping = 0.0  # when it began; 0: it has not
         self._failed = False
@@ -90,6 +103,7 @@ class Fleet:
         self._ring.setblocking(False)
         self._life, self._held = os.pipe()
         self._news, self._tell = os.pipe()
+        os.set_blocking(self._tell, False)  # nobody reads it once all have begun
 
     def run(self, started: Callable[[], object], stopping: Callable[[], object]) -> int:
         """Begin the workers, call `started` when all serve, and return 0 when all have drained.
@@ -141,8 +155,13 @@ class Fleet:
     def _begin(self, worker: Worker) -> None:
         worker.begun = time.monotonic()
         # Held back in between: the new process would take what comes for what is the old one's.
-        held = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-        worker.process = os.fork()
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, (*STOPS, signal.SIGHUP))
+        try:
+            worker.process = os.fork()
+        except OSError as error:  # too many processes, or no memory: perhaps not for long
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+            self._postpone(worker, f"could not begin: {error}")
+            return
         if worker.process:
             signal.pthread_sigmask(signal.SIG_SETMASK, held)
             return
@@ -153,7 +172,8 @@ class Fleet:
             for signum in (*STOPS, signal.SIGHUP, signal.SIGCHLD):
                 if signal.getsignal(signum) != signal.SIG_IGN:
                     signal.signal(signum, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+            kept = set() if self._hang_up else {signal.SIGHUP}
+            signal.pthread_sigmask(signal.SIG_SETMASK, held | kept)
             code = self._work(worker.number, Life(self._life, self._tell))
         except BaseException:
             self._logger.error("a worker failed\n%s", traceback.format_exc())
@@ -170,6 +190,7 @@ class Fleet:
         if any(signum in rung for signum in STOPS) or (self._hang_up and signal.SIGHUP in rung):
             self._stop()
         elif signal.SIGHUP in rung:
+            self._reload()
             for worker in self._workers:
                 self._send(worker, signal.SIGHUP)
         self._reap()
@@ -194,13 +215,16 @@ class Fleet:
                 continue
             if lived >= STEADY_SECONDS:
                 worker.pause = FIRST_PAUSE
-            worker.due = time.monotonic() + worker.pause
             how = f"with code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
-            self._logger.error(
-                "worker %d ended %s after %.1f s, its clients are cut off; another begins in %g s",
-                worker.number, how, lived, worker.pause,
-            )  # fmt: skip
-            worker.pause = min(2 * worker.pause, LONGEST_PAUSE)
+            self._postpone(worker, f"ended {how} after {lived:.1f} s, its clients are cut off")
+
+    def _postpone(self, worker: Worker, what: str) -> None:
+        """Say what became of it, and when another begins: ever later."""
+        worker.due = time.monotonic() + worker.pause
+        self._logger.error(
+            "worker %d %s; another begins in %g s", worker.number, what, worker.pause
+        )
+        worker.pause = min(2 * worker.pause, LONGEST_PAUSE)
 
     def _begin_due(self) -> None:
         for worker in self._workers:

@@ -175,9 +175,10 @@ def make_certificate(folder, name="one"):
 class ServerProcess:
     """`fastrnn serve` in a process of its own, on a free port of the loopback."""
 
-    def __init__(self, path, *options):
+    def __init__(self, path, *options, wrap=(sys.executable,)):
+        """`wrap` is a command that runs Python with the arguments that follow."""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "fastrnn", "serve", str(path), "--port", "0", *options],
+            [*wrap, "-m", "fastrnn", "serve", str(path), "--port", "0", *options],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         self.banner = [self.process.stdout.readline(), self.process.stdout.readline()]

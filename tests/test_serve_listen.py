@@ -37,6 +37,36 @@ def test_an_address_for_processes(monkeypatch, spreads):
         pass  # it is free again
 
 
+@pytest.mark.parametrize("waiting", [0, 2])
+def test_a_unix_socket_on_which_somebody_listens(tmp_path, waiting):
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as stack:
+        listener.bind(path)
+        listener.listen(0)
+        for _ in range(waiting):  # it takes nobody, and soon nobody can wait any more
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            client.connect_ex(path)
+        with pytest.raises(OSError, match="somebody listens there"), listen.in_file_system(path):
+            pass
+
+
+def test_a_unix_socket_that_cannot_be(tmp_path):
+    for path, message in (
+        (tmp_path / ("x" * 150), "too long"),
+        (tmp_path / "nowhere" / "socket", "No such file or directory: .*socket"),
+        (tmp_path, "there is a file, which is no socket"),
+    ):
+        with pytest.raises(OSError, match=message), listen.in_file_system(str(path)):
+            pass
+    other = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    path = str(tmp_path / "datagrams")
+    with other:
+        other.bind(path)
+        with pytest.raises(OSError, match=r"rong type.*datagrams"), listen.in_file_system(path):
+            pass
+
+
 def test_every_address_of_a_name_has_the_same_port():
     with listen.for_processes("localhost", 0) as place:
         assert place.port > 0

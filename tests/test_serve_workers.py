@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import logging
 import os
 import signal
 import socket
@@ -23,6 +24,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import unix_connect
 
 from fastrnn.cli import main
+from fastrnn.cli.logs import set_up_logs
+from fastrnn.serve.limits import SPARE_FILES
 
 LAYER = make_layer()
 TOKEN = "the-token-of-anna-1234"
@@ -329,6 +332,29 @@ def test_a_worker_that_is_begun_later_has_what_was_read_last(model, tmp_path, to
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_flood_of_connections_takes_no_last_descriptor(model, workers):
+    limit = 50 + SPARE_FILES
+    wrap = (sys.executable, "-c", "import os, resource, sys\n"
+            f"resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))\n"
+            "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])")  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        arguments = ("--workers", workers, "--max-streams", "50")
+        server = stack.enter_context(ServerProcess(model, *arguments, wrap=wrap))
+        serving = children(server.process.pid) or [server.process.pid]
+        for process in serving:  # so that all come at once
+            os.kill(process, signal.SIGSTOP)
+        for _ in range(1500):
+            one = stack.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.1", server.port))
+        for process in serving:
+            os.kill(process, signal.SIGCONT)
+        with connected(server, 1) as (client,):
+            step(client, np.zeros((1, LAYER.input_size)))
+        assert server.stop() == (0, "", "draining 0 streams\n")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
 def test_what_cannot_be_read_anew_stays_and_holds_up_nothing_else(model, tmp_path, tokens, workers):
     chain, key = make_certificate(tmp_path)
     context = ssl.create_default_context(cafile=str(chain))
@@ -364,6 +390,21 @@ def test_what_cannot_be_read_anew_stays_and_holds_up_nothing_else(model, tmp_pat
     assert f"tokens read anew; not read anew, and as before: {chain}: no certificate" in err
     assert any(line.endswith(f"{tokens}: no tokens: nobody could connect") for line in lines)
     assert any(line.endswith(f"No such file or directory: '{tokens}'") for line in lines)
+
+
+def test_logs_in_json_have_every_failure_in_a_line(capsys):
+    set_up_logs("json")
+    try:
+        try:
+            raise OSError("no more files")
+        except OSError:
+            logging.getLogger("asyncio").exception("out of\nresources")
+        lines = capsys.readouterr().err.splitlines()
+    finally:
+        set_up_logs("text")
+    (line,) = map(json.loads, lines)
+    assert (line["level"], line["message"]) == ("error", "out of\nresources")
+    assert line["exception"].endswith("OSError: no more files")
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 FORMS = ("text", "json")
 
 LOGGER = logging.getLogger("fastrnn.serve")
+LOOPS = logging.getLogger("asyncio")
 
 
 class JsonFormatter(logging.Formatter):
@@ -24,6 +25,7 @@ class JsonFormatter(logging.Formatter):
                 "level": record.levelname.lower(),
                 "process": os.getpid(),
                 "message": record.getMessage(),
+                **({"exception": self.formatException(record.exc_info)} if record.exc_info else {}),
                 **getattr(record, "fields", {}),
             }
         )
@@ -31,12 +33,11 @@ class JsonFormatter(logging.Formatter):
 
 def set_up_logs(form: str) -> None:
     """Have the server's log, and what else is said while it runs, in one of FORMS on stderr."""
-    for handler in [*LOGGER.handlers]:
-        LOGGER.removeHandler(handler)
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s") if form == "text" else JsonFormatter())
-    LOGGER.addHandler(handler)
+    stderr = logging.StreamHandler()
+    stderr.setFormatter(logging.Formatter("%(message)s") if form == "text" else JsonFormatter())
+    LOGGER.handlers[:] = [stderr]
     LOGGER.propagate = False
+    LOOPS.handlers[:] = [stderr] if form == "json" else []
     LOGGER.setLevel(logging.INFO if form == "text" else logging.DEBUG)
 
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from fastrnn.serve.limits import Limits
 
 
-SPARE_FILES = 768  # descriptors beside those of the streams: the server's spare sockets, and more
-
 _EPILOG = """\
 protocol: connect to ws://HOST:PORT/stream. The first message is the hello, JSON in text, with
 input_size, output_size and the limits. Then each binary message of k frames, little-endian
@@ -112,7 +110,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
-    from fastrnn.serve.limits import Limits
+    from fastrnn.serve.limits import SPARE_FILES, Limits
 
     with without_extra("serve", "serve"):
         import fastrnn.serve.server  # noqa: F401 - what the extra has is missed here

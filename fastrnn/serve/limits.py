@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# For /health, /metrics, handshakes and refusals, beside those that hold streams. asyncio takes up
-# to 100 sockets at once, and one that was taken has some turns to say what it wants.
+# For /health, /metrics, handshakes and refusals, beside those that hold streams.
 SPARE_SOCKETS = 512
+
+# From one listener in one turn of the event loop. A socket is closed some five turns after it was
+# taken, if there is no room for it: descriptors for those of four listeners are in SPARE_FILES.
+TAKEN_AT_ONCE = 10
+
+# Descriptors of a server beside those of streams. Without one left asyncio says so for each socket
+# that it could not take, in as many lines, and takes none for a second.
+SPARE_FILES = SPARE_SOCKETS + 5 * 4 * TAKEN_AT_ONCE + 56
 
 
 @dataclass(frozen=True)

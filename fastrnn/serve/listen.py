@@ -16,7 +16,7 @@ from dataclasses import dataclass
 # give them all to one, and one socket is inherited instead.
 SPREADS = sys.platform.startswith("linux") and hasattr(socket, "SO_REUSEPORT")
 
-BACKLOG = 1024
+BACKLOG = 1024  # connections that wait to be taken: as many as come when a server has ended
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,14 @@ def in_file_system(path: str) -> Iterator[Place]:
             if not stat.S_ISSOCK(os.stat(path).st_mode):
                 raise OSError(errno.EEXIST, "there is a file, which is no socket", path)
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
-                try:
-                    other.connect(path)
-                except ConnectionRefusedError:
-                    os.unlink(path)
-                else:
-                    raise OSError(errno.EADDRINUSE, "somebody listens there", path)
+                other.setblocking(False)  # it may be one that takes nobody any more
+                found = other.connect_ex(path)
+            if found == errno.ECONNREFUSED:
+                os.unlink(path)
+            elif found in (0, errno.EAGAIN):
+                raise OSError(errno.EADDRINUSE, "somebody listens there", path)
+            else:
+                raise OSError(found, os.strerror(found), path)
         try:
             listener.bind(path)
         except OSError as error:  # whose message says nothing of where

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from websockets.asyncio.server import Server, serve
 from websockets.typing import Subprotocol
 
+from fastrnn.serve.limits import TAKEN_AT_ONCE
 from fastrnn.serve.listen import BACKLOG, Place
 from fastrnn.serve.secured import CLOSE_SECONDS, HANDSHAKE_SECONDS
 from fastrnn.serve.tokens import SUBPROTOCOL
@@ -37,14 +39,15 @@ async def listen(
     silent = logging.Logger("fastrnn.serve.websockets", logging.CRITICAL + 1)
     silent.addHandler(logging.NullHandler())  # it would quote what strangers send
     if place.socket is not None:
-        where: dict[str, Any] = {"sock": place.socket, "backlog": BACKLOG}
+        where: dict[str, Any] = {"sock": place.socket}
     else:
         where = {"host": place.host, "port": place.port}
         if place.shared:
-            where |= {"reuse_port": True, "backlog": BACKLOG}
-    return await serve(
+            where["reuse_port"] = True
+    server = await serve(
         converse,
         **where,
+        backlog=TAKEN_AT_ONCE,  # which asyncio has it mean, too
         **options,
         create_connection=made,  # type: ignore[arg-type]  # what makes one is as good
         compression=None,
@@ -55,6 +58,10 @@ async def listen(
         max_queue=None,  # it has an inbox instead
         logger=silent,
     )
+    for listener in server.sockets:
+        with socket.fromfd(listener.fileno(), listener.family, listener.type) as same:
+            same.listen(BACKLOG)
+    return server
 
 
 def _choose(offered: Sequence[Subprotocol]) -> Subprotocol | None:

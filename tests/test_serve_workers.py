@@ -91,9 +91,14 @@ def test_workers_share_an_address_and_their_figures_add_up(model, rng):
             for client in clients:
                 np.testing.assert_array_equal(step(client, x), expected)
             until(lambda: server.metrics()["fastrnn_streams"] == 24)
+            found = {}
+
+            def all_are_told():
+                found.update(server.metrics())
+                return found["fastrnn_frames_total"] == 24 * 6
+
             for _ in range(5):  # whichever answers
-                until(lambda: server.metrics()["fastrnn_frames_total"] == 24 * 6)
-            found = server.metrics()
+                until(all_are_told)
         assert found["fastrnn_connections_total"] == 24
         assert found["fastrnn_workers"] == 2
         assert found["fastrnn_queue_seconds_count"] == 24
@@ -193,7 +198,9 @@ def test_an_address_in_use(model, capsys):
         arguments = ["serve", str(model), "--port", str(server.port)]
         for workers in ("1", "2"):
             assert main([*arguments, "--workers", workers]) == 2
-            assert "address already in use" in capsys.readouterr().err.lower()
+            err = capsys.readouterr().err
+            assert "address already in use" in err.lower()
+            assert str(server.port) in err
 
 
 def test_a_unix_socket(model, tmp_path, rng):
@@ -454,6 +461,8 @@ def test_who_binds_to_more_than_the_loopback_without_tokens_is_warned(model, tok
         (["--tls-cert", "/dev/null"], "/dev/null: no certificate in PEM with its key"),
         (["--token-file", "nowhere"], "nowhere: No such file"),
         (["--token-file", "/dev/null"], "no tokens: nobody could connect"),
+        (["--host", "no.such.host.invalid"], "no.such.host.invalid"),
+        (["--host", "no.such.host.invalid", "--workers", "2"], "no.such.host.invalid:"),
         (["--metrics-address", "host"], "--metrics-address host: expected HOST:PORT, or PORT"),
         (["--metrics-address", "1:65536"], "expected HOST:PORT, or PORT"),
         (["--workers", "2", "--max-batch", "0"], "max_batch=0, expected an integer >= 1"),
@@ -463,4 +472,5 @@ def test_options_that_do_not_fit(model, capsys, arguments, message):
     assert main(["serve", str(model), *arguments]) == 2
     err = capsys.readouterr().err
     assert message in err
-    assert err.count("\n") == 1
+    assert err.count("fastrnn: error: ") == 1
+    assert err.count("\n") == 1 + ("whoever reaches that address" in err)

@@ -42,21 +42,33 @@ def for_processes(host: str, port: int) -> Iterator[Place]:
         If somebody listens there, or it cannot be had.
     """
     with contextlib.ExitStack() as stack:
-        if not SPREADS:
-            listener = stack.enter_context(socket.create_server((host, port), backlog=BACKLOG))
-            name, number = listener.getsockname()[:2]
-            yield Place(name, number, socket=listener)
-            return
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, protocol, _, address in dict.fromkeys(found):
-            address = (address[0], port, *address[2:])
-            with socket.socket(family, kind, protocol) as alone:  # nobody else is there
-                _bind(alone, address, socket.SO_REUSEADDR)
-                alone.listen(1)
-            held = stack.enter_context(socket.socket(family, kind, protocol))
-            _bind(held, address, socket.SO_REUSEPORT)  # never listens, and so is sent nobody
-            port = held.getsockname()[1]
-        yield Place(host, port, shared=True)
+        try:
+            place = _hold(host, port, stack)
+        except OSError as error:
+            raise named(error, f"{host}:{port}") from None
+        yield place
+
+
+def _hold(host: str, port: int, stack: contextlib.ExitStack) -> Place:
+    if not SPREADS:
+        listener = stack.enter_context(socket.create_server((host, port), backlog=BACKLOG))
+        name, number = listener.getsockname()[:2]
+        return Place(name, number, socket=listener)
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    for family, kind, protocol, _, address in dict.fromkeys(found):
+        address = (address[0], port, *address[2:])
+        with socket.socket(family, kind, protocol) as alone:  # nobody else is there
+            _bind(alone, address, socket.SO_REUSEADDR)
+            alone.listen(1)
+        held = stack.enter_context(socket.socket(family, kind, protocol))
+        _bind(held, address, socket.SO_REUSEPORT)  # never listens, and so is sent nobody
+        port = held.getsockname()[1]
+    return Place(host, port, shared=True)
+
+
+def named(error: OSError, where: str) -> OSError:
+    """Return an error of a socket, whose message says nothing of where, with that."""
+    return OSError(error.errno or 0, error.strerror or str(error), where)
 
 
 @contextlib.contextmanager
@@ -84,8 +96,8 @@ def in_file_system(path: str) -> Iterator[Place]:
                 raise OSError(found, os.strerror(found), path)
         try:
             listener.bind(path)
-        except OSError as error:  # whose message says nothing of where
-            raise OSError(error.errno or 0, error.strerror or str(error), path) from None
+        except OSError as error:
+            raise named(error, path) from None
         listener.listen(BACKLOG)
         made = os.stat(path)
         try:

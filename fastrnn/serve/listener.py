@@ -11,7 +11,7 @@ from websockets.asyncio.server import Server, serve
 from websockets.typing import Subprotocol
 
 from fastrnn.serve.limits import TAKEN_AT_ONCE
-from fastrnn.serve.listen import BACKLOG, Place
+from fastrnn.serve.listen import BACKLOG, Place, named
 from fastrnn.serve.secured import CLOSE_SECONDS, HANDSHAKE_SECONDS
 from fastrnn.serve.tokens import SUBPROTOCOL
 
@@ -44,7 +44,7 @@ async def listen(
         where = {"host": place.host, "port": place.port}
         if place.shared:
             where["reuse_port"] = True
-    server = await serve(
+    started = serve(
         converse,
         **where,
         backlog=TAKEN_AT_ONCE,  # which asyncio has it mean, too
@@ -58,6 +58,10 @@ async def listen(
         max_queue=None,  # it has an inbox instead
         logger=silent,
     )
+    try:
+        server = await started
+    except socket.gaierror as error:
+        raise named(error, place.host) from None
     for listener in server.sockets:
         with socket.fromfd(listener.fileno(), listener.family, listener.type) as same:
             same.listen(BACKLOG)

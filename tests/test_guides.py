@@ -27,7 +27,7 @@ SERVING = ("uvicorn", "gunicorn", "fastrnn serve")
 RUN = ("fastrnn", "pytest", "python")
 SHOWN = ("nginx", "text", "dockerfile")  # no language of this test
 NEEDS = {"fastapi": ["fastapi", "httpx", "uvicorn"], "flask": ["flask"], "from-keras": ["keras"],
-         "gunicorn": ["flask", "gunicorn"]}  # fmt: skip
+         "gunicorn": ["flask", "gunicorn"], "ray": ["ray", "pyarrow"]}  # fmt: skip
 
 
 def blocks(page: str) -> list[tuple[str, str, str]]:

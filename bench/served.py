@@ -85,7 +85,9 @@ class Server:
         found = {}
         for worker in self.workers():
             with suppress(OSError):  # it has just ended
-                found[worker] = usage_of(worker)
+                usage = usage_of(worker)
+                if usage.resident:  # else it has ended as well, and nobody has looked yet
+                    found[worker] = usage
         return found
 
     def resident(self) -> int:

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -170,6 +171,25 @@ def make_certificate(folder, name="one"):
         check=True, capture_output=True, timeout=60,
     )  # fmt: skip
     return chain, key
+
+
+def status_over_tls(port, context, **headers):
+    """Return the status that a WebSocket's request gets.
+
+    By one thread: the threaded client reads while it writes, of which TLS sockets hang now and then.
+    """
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=20) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as client,
+    ):
+        client.sendall(handshake(**headers))
+        said = b""
+        while b"\r\n" not in said:
+            part = client.recv(4096)
+            if not part:
+                raise ConnectionResetError("closed without an answer")
+            said += part
+        return int(said.split()[1])
 
 
 class ServerProcess:

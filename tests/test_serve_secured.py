@@ -35,7 +35,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture
 def certificate(files):
-    return Certificate(*map(str, files)).context
+    return Certificate(*map(str, files))
 
 
 def client(port, files, **options):

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from serving import ServerProcess, make_certificate, make_layer, unlabelled
+from serving import ServerProcess, make_certificate, make_layer, status_over_tls, unlabelled
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import unix_connect
 
@@ -265,8 +265,7 @@ def test_tls_and_its_renewal(model, tmp_path, rng, workers):
 
 def can_connect(server, context):
     try:
-        with server.connect(ssl=context):
-            return True
+        return status_over_tls(server.port, context) == 101
     except ssl.SSLError:
         return False
 
@@ -312,12 +311,7 @@ def test_a_worker_that_is_begun_later_has_what_was_read_last(model, tmp_path, to
 
     def answer(token):
         try:
-            with server.connect(
-                ssl=context, additional_headers={"Authorization": f"Bearer {token}"}
-            ):
-                return 101
-        except InvalidStatus as error:
-            return error.response.status_code
+            return status_over_tls(server.port, context, Authorization=f"Bearer {token}")
         except ssl.SSLError:
             return "another certificate"
         except OSError:  # of a worker that has just been killed
@@ -369,13 +363,8 @@ def test_what_cannot_be_read_anew_stays_and_holds_up_nothing_else(model, tmp_pat
     bert = "a-token-of-berts-own"
 
     def knows(token):
-        try:
-            with server.connect(
-                ssl=context, additional_headers={"Authorization": f"Bearer {token}"}
-            ):
-                return True
-        except InvalidStatus:
-            return False
+        status = status_over_tls(server.port, context, Authorization=f"Bearer {token}")
+        return status == 101
 
     with ServerProcess(model, "--workers", workers, *arguments) as server:
         chain.write_text("not a certificate")

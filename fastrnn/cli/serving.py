@@ -86,7 +86,7 @@ async def _run(
             where.host,
             where.port,
             place=where.place,
-            certificate=where.certificate.context if where.certificate else None,
+            certificate=where.certificate,
             told=where.told,
         )
         started(host, port)

@@ -11,6 +11,8 @@ OUT_OF_DATE = {9: "is not valid yet", 10: "has expired"}
 class Certificate:
     """A chain and its key, in PEM files; the key may be in the chain's.
 
+    `context` is for the next handshake.
+
     Raises
     ------
     OSError
@@ -28,10 +30,10 @@ class Certificate:
 
         Raises ValueError for one that is out of date, too: what is there already is no worse.
         """
-        context = self._load()  # half of a pair in one that is in use would fail its handshakes
+        context = self._load()
         if why := _out_of_date(context, self._chain):
             raise ValueError(f"{self._chain}: the certificate {why}")
-        self.context.load_cert_chain(self._chain, self._key, password=_no_password)
+        self.context = context
 
     def out_of_date(self) -> str | None:
         """Return what is wrong with its dates now, if anything is."""

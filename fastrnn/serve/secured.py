@@ -7,12 +7,12 @@ would be nobody's, and any number of them.
 from __future__ import annotations
 
 import asyncio
-import ssl
 import sys
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection
 
+from fastrnn.serve.certificate import Certificate
 from fastrnn.serve.crowd import Crowd
 
 HANDSHAKE_SECONDS, CLOSE_SECONDS = 10.0, 5.0
@@ -22,7 +22,7 @@ class Secured(ServerConnection):
     """A WebSocket over TLS where there is a certificate, else a plain one."""
 
     def __init__(
-        self, *args: Any, crowd: Crowd, certificate: ssl.SSLContext | None = None, **more: Any
+        self, *args: Any, crowd: Crowd, certificate: Certificate | None = None, **more: Any
     ) -> None:
         super().__init__(*args, **more)
         self.crowd = crowd
@@ -66,7 +66,7 @@ class Secured(ServerConnection):
             seconds["ssl_shutdown_timeout"] = CLOSE_SECONDS
         try:
             secured = await self.loop.start_tls(
-                transport, self, self._certificate, server_side=True, **seconds
+                transport, self, self._certificate.context, server_side=True, **seconds
             )
         except OSError:  # no TLS, or too late, or gone
             secured = None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import ssl
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +24,7 @@ from fastrnn.errors import PoolFullError, StateError
 from fastrnn.serve import protocol
 from fastrnn.serve.batcher import Batcher
 from fastrnn.serve.board import Board
+from fastrnn.serve.certificate import Certificate
 from fastrnn.serve.connection import Connection
 from fastrnn.serve.crowd import Crowd
 from fastrnn.serve.door import Door
@@ -142,7 +142,7 @@ class Server:
         port: int,
         *,
         place: Place | None = None,
-        certificate: ssl.SSLContext | None = None,
+        certificate: Certificate | None = None,
         told: Place | None = None,
     ) -> tuple[str, int]:
         """Listen on `host` and `port` (0: any that is free), and return the address bound to.
@@ -153,7 +153,7 @@ class Server:
         port : int
         place : Place, optional
             Where to listen instead: a socket, or an address that processes share.
-        certificate : ssl.SSLContext, optional
+        certificate : Certificate, optional
             What is shown for TLS; None: without TLS.
         told : Place, optional
             Where to answer /metrics and /health, without TLS and tokens, instead of /metrics with
@@ -172,7 +172,7 @@ class Server:
         return found
 
     async def _listen(
-        self, place: Place, certificate: ssl.SSLContext | None, answer: Callable[..., Any]
+        self, place: Place, certificate: Certificate | None, answer: Callable[..., Any]
     ) -> tuple[str, int]:
         make = partial(
             Connection,

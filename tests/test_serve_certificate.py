@@ -46,16 +46,28 @@ def dated(folder, chain, key, begin, end):
         subprocess.run(command.split(), check=True, capture_output=True, timeout=60)
 
 
-def shown(certificate):
-    """What a client is shown now, in DER."""
+def agree(certificate):
+    """A client's side of TLS that is agreed upon, and what the server has sent beyond that."""
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
     one = client.wrap_bio(back, there)
-    for side in (one, certificate.context.wrap_bio(there, back, server_side=True), one):
+    other = certificate.context.wrap_bio(there, back, server_side=True)
+    for side in (one, other, one, other):
         with contextlib.suppress(ssl.SSLWantReadError):
             side.do_handshake()
-    return one.getpeercert(binary_form=True)
+    return one, back.pending
+
+
+def shown(certificate):
+    """What a client is shown now, in DER."""
+    return agree(certificate)[0].getpeercert(binary_form=True)
+
+
+def test_nothing_comes_before_a_client_has_asked(files):
+    side, more = agree(Certificate(*map(str, files)))
+    assert side.version() == "TLSv1.3"
+    assert more == 0
 
 
 def test_a_renewal(tmp_path, files):

@@ -42,6 +42,9 @@ class Certificate:
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # TLS 1.3 would send tickets after the handshake. A client that reads in one thread while it
+        # writes in another, as websockets' threaded one does, hangs at them one time in 300.
+        context.num_tickets = 0
         for path in (self._chain, self._key):
             if path is not None:
                 with open(path, "rb"):  # or OpenSSL says that a file is missing, but not which

@@ -61,7 +61,7 @@ class Secured(ServerConnection):
 
     async def _secure(self, transport: asyncio.Transport) -> None:
         assert self._certificate is not None
-        seconds: dict[str, float] = {"ssl_handshake_timeout": HANDSHAKE_SECONDS}
+        seconds: dict[str, Any] = {"ssl_handshake_timeout": HANDSHAKE_SECONDS}
         if sys.version_info >= (3, 11):
             seconds["ssl_shutdown_timeout"] = CLOSE_SECONDS
         try:

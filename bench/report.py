@@ -4,7 +4,7 @@ python bench/report.py           writes them
 python bench/report.py --check   fails if README's section is not what the records give
 
 Records are bench/results/<version>-<cpu>-<isa>.json, as `pytest bench --record` writes them. The
-newest one is reported, its history over those of the same CPU and instruction set, and a table of
+newest of a whole run is reported, its history over those of the same CPU and instruction set, and a table of
 the newest of each other instruction set of that CPU. --check needs NumPy alone, the rest the extra
 `plots`.
 """
@@ -58,7 +58,7 @@ SHOWN = [
 
 
 def read_records(results: Path) -> list[Record]:
-    """Return every record in `results`, the newest last.
+    """Return every record in `results`, the one to report last, before it the oldest first.
 
     Raises
     ------
@@ -68,7 +68,9 @@ def read_records(results: Path) -> list[Record]:
     records = [read_record(path) for path in sorted(results.glob("[0-9]*.json"))]
     if not records:
         sys.exit(f"{results}: no record; pytest bench --record makes one")
-    return sorted(records, key=lambda record: record["date"])
+    records.sort(key=lambda record: str(record["date"]))
+    reported = newest_by_isa(records)[0]
+    return [*(record for record in records if record is not reported), reported]
 
 
 def read_instructions(results: Path) -> list[dict[str, Any]]:

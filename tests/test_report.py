@@ -454,6 +454,9 @@ def test_the_newest_of_every_instruction_set_of_the_cpu_is_told(report, checkout
     found = [(r["machine"]["isa"]["chosen"], r["date"][9]) for r in newest_by_isa(records)]
     assert found == [("avx512", "6"), ("avx2", "2")]
     assert newest_by_isa([]) == []
+    part = {**of_isa("avx2", "2001-01-09T00:00:00Z"), "pool": []}
+    assert [r["date"][9] for r in newest_by_isa([*records[:2], part])] == ["2"]
+    assert [r["date"][9] for r in newest_by_isa([records[3], part])] == ["4", "9"]
     results = tmp_path / "bench" / "results"
     for i, record in enumerate(records):
         write_record(record, results / f"0.0.1-{i}.json")

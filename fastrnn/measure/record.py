@@ -29,6 +29,8 @@ SECTIONS: dict[str, type] = {  # all may be missing
     "compact": list,
 }
 
+WHOLE = ("cases", "latency", "pool")  # what a run of all suites has
+
 Record = dict[str, Any]
 
 
@@ -76,9 +78,16 @@ def read_record(path: Path) -> Record:
 
 
 def newest_by_isa(records: Iterable[Record]) -> list[Record]:
-    """Return the newest record, and then of its CPU the newest of each other instruction set."""
+    """Return the newest record, and then of its CPU the newest of each other instruction set.
+
+    Those of a whole run go before those of a part.
+    """
+
+    def key(record: Record) -> tuple[bool, str]:
+        return all(record.get(section) for section in WHOLE), str(record["date"])
+
     newest: dict[tuple[str, str], Record] = {}
-    for record in sorted(records, key=lambda one: str(one["date"]), reverse=True):
+    for record in sorted(records, key=key, reverse=True):
         machine = record["machine"]
         newest.setdefault((machine["cpu"], machine["isa"]["chosen"]), record)
     cpu = next((cpu for cpu, _ in newest), None)

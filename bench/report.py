@@ -4,9 +4,9 @@ python bench/report.py           writes them
 python bench/report.py --check   fails if README's section is not what the records give
 
 Records are bench/results/<version>-<cpu>-<isa>.json, as `pytest bench --record` writes them. The
-newest of a whole run is reported, its history over those of the same CPU and instruction set, and a table of
-the newest of each other instruction set of that CPU. --check needs NumPy alone, the rest the extra
-`plots`.
+newest of a whole run is reported, its history over those of the same CPU and instruction set, and a
+table of the newest of each other instruction set of that CPU. --check needs NumPy alone, the rest
+the extra `plots`.
 """
 
 from __future__ import annotations

@@ -70,9 +70,9 @@ class Window:
 class Stats:
     """What a batcher did: counts since it was made, distributions over the last 16,384 samples.
 
-    `batch_size` is rows in one kernel call, `step_ms` the time of that call, `queue_ms` the time from
-    a call of `step` or `run` to the kernel call that has its first frame.
-    `unmeasured` counts kernel calls that were made, but for whose figures there was no memory.
+    `batch_size` is rows in one kernel call, `step_ms` the time of that call, `queue_ms` the time
+    from a call of `step` or `run` to the kernel call that has its first frame. `unmeasured` counts
+    kernel calls that were made, but for whose figures there was no memory.
     """
 
     def __init__(self) -> None:

@@ -55,6 +55,7 @@ PROCESSES = 2  # of steady clients
 CHECKED = 10  # one connection in so many checks every answer
 KILL_SECONDS = 3.0
 READY_SECONDS = 100.0
+GIVE_UP_SECONDS = 20.0  # without a connection
 GROWTH_BYTES = 32 * 2**20  # of the server's memory, from a third of the time to the end
 
 
@@ -75,15 +76,17 @@ class Steady(Client):
             ready.release()
             await asyncio.shield(go)
             await self.talk(websocket)
+        begin = time.perf_counter()
         while self.state is None and self.save_every and self.code in (None, 1006):
-            self.cut += 1
-            begin = time.perf_counter()
+            if time.perf_counter() > begin + GIVE_UP_SECONDS:  # there is no server any more
+                return
             try:
                 async with self.connect() as websocket:
                     await websocket.recv()
                     await self.take_up(websocket)
                     self.takeovers.append(time.perf_counter() - begin)
                     await self.talk(websocket)
+                begin = time.perf_counter()
             except (OSError, WebSocketException):  # to a worker that is being killed
                 await asyncio.sleep(0.01)
 
@@ -101,6 +104,7 @@ class Steady(Client):
                 await self.exchange(websocket)
         await websocket.wait_closed()
         self.code = websocket.close_code
+        self.cut += self.code == 1006
 
     def took(self, row: int, answer: bytes, seconds: float) -> None:
         self.latencies.append(seconds)

@@ -31,7 +31,7 @@ import sys
 import numpy as np
 
 from fastrnn._kernels.core import as_array, as_state
-from fastrnn._kernels.stepper import STREAMS
+from fastrnn._kernels.stepper import STREAMS as _STREAMS
 from fastrnn.errors import BusyError
 
 np.import_array()
@@ -642,7 +642,7 @@ cdef void release_below(fr_pool *pool) noexcept:
     Py_DECREF(<object> pool.owner)
 
 
-cdef fr_api TABLE = (<fr_api *> PyCapsule_GetPointer(STREAMS, FR_STREAMS_CAPSULE))[0]
+cdef fr_api TABLE = (<fr_api *> PyCapsule_GetPointer(_STREAMS, FR_STREAMS_CAPSULE))[0]
 TABLE.version = FR_API_VERSION
 TABLE.size = sizeof(fr_api)
 TABLE.pool_of = pool_of

@@ -37,7 +37,8 @@ print(sys.version.split("[")[0], "GIL:", sys._is_gil_enabled())
 for hidden, each in ((64, 32), (128, 64), (256, 64)):
     shapes = StackConfig("LSTM", 40, hidden).shapes()
     rng = np.random.default_rng(0)
-    layer = fastrnn.LSTM.from_state_dict({k: rng.normal(0, 0.1, s) for k, s in shapes.items()})
+    weights = {k: rng.normal(0, 0.1, s).astype("f") for k, s in shapes.items()}
+    layer = fastrnn.LSTM.from_state_dict(weights)
     pool = layer.pool(2 * each)
     ids = np.array(pool.open(2 * each))
     x = rng.normal(size=(each, 40)).astype("f")

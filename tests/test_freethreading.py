@@ -299,12 +299,13 @@ def test_one_stream_asked_for_from_below():
     get = ctypes.pythonapi.PyCapsule_GetPointer
     get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     table = Head.from_address(get(fastrnn._C_API, b"fastrnn._C_API"))
+    stream_of, release = table.stream_of, table.stream_release  # ctypes' fields are not for threads
     for _ in range(20):
         stream = make().stream(batch=2)
         before = sys.getrefcount(stream._stepper)
-        found = together(lambda number, stream=stream: table.stream_of(stream))
+        found = together(lambda number, stream=stream: stream_of(stream))
         held = sys.getrefcount(stream._stepper)
-        together(lambda number, below=found[0]: table.stream_release(below))
+        together(lambda number, below=found[0]: release(below))
         after = sys.getrefcount(stream._stepper)
         assert len(set(found)) == 1
         assert (held, after) == (before + THREADS, before)

@@ -217,8 +217,12 @@ class ServerProcess:
             self.stop()
 
     def stop(self, signum=signal.SIGTERM):
-        """Ask it to drain, and return its exit code and what else it printed."""
-        self.process.send_signal(signum)
+        """Ask it to drain, unless it was (None), and return its exit code and what else it printed.
+
+        A second signal may find it beyond its handlers.
+        """
+        if signum is not None:
+            self.process.send_signal(signum)
         try:
             out, err = self.process.communicate(timeout=20)
         except subprocess.TimeoutExpired:

@@ -161,7 +161,7 @@ def test_a_drain_says_goodbye_from_every_worker(model, rng):
             with pytest.raises(ConnectionClosed):
                 client.recv(timeout=10)
             assert client.close_code == 1001
-        code, _, err = server.stop()
+        code, _, err = server.stop(None)
     assert (code, err) == (0, "draining 12 streams\n")
     pool = LAYER.pool(1)
     expected = LAYER.stream().run(x.astype(np.float32))
@@ -267,7 +267,7 @@ def test_tls_and_its_renewal(model, tmp_path, rng, workers):
             step(websocket, x[:3])  # this one goes on
             server.process.send_signal(signal.SIGTERM)
             assert json.loads(websocket.recv(timeout=10))["op"] == "drain"
-        code, _, err = server.stop()
+        code, _, err = server.stop(None)
     assert code == 0
     assert f"not read anew, and as before: {chain}: no certificate" in err
     assert "\ncertificate read anew\n" in err

@@ -528,13 +528,14 @@ def gather(list requests not None, x, Py_ssize_t steps, bint rows_first):
 
     Returns how many of them have a NaN.
     """
-    cdef Py_ssize_t n = len(requests), row = 0, t, found = 0
+    cdef Py_ssize_t n = len(requests), row, t, found = 0
     cdef size_t frame = frame_bytes(x, n * steps)
     cdef char *to = <char *> np.PyArray_DATA(x)
     cdef char *place
     cdef int typenum = np.PyArray_TYPE(x)
     cdef Request r
-    for r in requests:
+    for row in range(n):  # not over the list, which another thread might make longer
+        r = requests[row]
         check_rows(r.frames, r, steps, frame)
         for t in range(steps):
             place = to + frame * (row * steps + t if rows_first else t * n + row)
@@ -543,22 +544,21 @@ def gather(list requests not None, x, Py_ssize_t steps, bint rows_first):
                 found += has_nan(<const float *> place, frame // sizeof(float))
             elif typenum == np.NPY_DOUBLE:
                 found += has_nan(<const double *> place, frame // sizeof(double))
-        row += 1
     return found
 
 
 def scatter(list requests not None, y, Py_ssize_t steps, bint rows_first):
     """Copy y (n, steps, *answer), else (steps, n, *answer), to the outputs; they are done then."""
-    cdef Py_ssize_t n = len(requests), row = 0, t
+    cdef Py_ssize_t n = len(requests), row, t
     cdef size_t answer = frame_bytes(y, n * steps)
     cdef char *start = <char *> np.PyArray_DATA(y)
     cdef Request r
-    for r in requests:
+    for row in range(n):
+        r = requests[row]
         check_rows(r.output, r, steps, answer)
         for t in range(steps):
             memcpy(<char *> np.PyArray_DATA(r.output) + (r.done + t) * answer,
                    start + answer * (row * steps + t if rows_first else t * n + row), answer)
-        row += 1
     for r in requests:
         r.done += steps
 
@@ -566,10 +566,11 @@ def scatter(list requests not None, y, Py_ssize_t steps, bint rows_first):
 def waits(list requests not None, Py_ssize_t steps, double begin):
     """How many milliseconds each that had its first `steps` at `begin` had waited, float64."""
     cdef Request r
-    times = np.empty(len(requests))
+    cdef Py_ssize_t rows = len(requests), row, n = 0
+    times = np.empty(rows)
     cdef double *to = <double *> np.PyArray_DATA(times)
-    cdef Py_ssize_t n = 0
-    for r in requests:
+    for row in range(rows):
+        r = requests[row]
         if r.done == steps:
             to[n] = 1e3 * (begin - r.since)
             n += 1

@@ -69,6 +69,7 @@ setup(
         extension("core"),
         extension("stepper"),
         extension("pool", "slots.c"),
+        extension("request"),
         extension("product"),
         extension("codes"),
         extension("blas", "gates.c"),

@@ -70,6 +70,13 @@ static inline void capi_give_back(fr_workspace *w, size_t n)
     fr_slots_leave(w);
 }
 
+/* As capi_take, where h and, of an LSTM, c are needed. */
+static inline fr_result capi_take_states(fr_pool *pool, size_t n, const int64_t *ids, const void *h, const void *c,
+                                         fr_workspace **w)
+{
+    return !h || (!c && pool->stack->has_cell_state) ? FR_NULL : capi_take(pool, n, ids, w);
+}
+
 /* Whether some rows of y would be written where others of x are still to be read. */
 static inline int capi_overlap(const void *x, size_t x_bytes, const void *y, size_t y_bytes)
 {
@@ -114,9 +121,7 @@ static fr_result capi_pool_get_state(fr_pool *pool, size_t n, const int64_t *ids
     fr_workspace *w;
     if (n == 0)
         return FR_OK;
-    if (!h || (!c && pool->stack->has_cell_state))
-        return FR_NULL;
-    fr_result wrong = capi_take(pool, n, ids, &w);
+    fr_result wrong = capi_take_states(pool, n, ids, h, c, &w);
     if (wrong)
         return wrong;
     fr_slots_copy_out(pool->slots, w, n, h, c);
@@ -129,9 +134,7 @@ static fr_result capi_pool_set_state(fr_pool *pool, size_t n, const int64_t *ids
     fr_workspace *w;
     if (n == 0)
         return FR_OK;
-    if (!h || (!c && pool->stack->has_cell_state))
-        return FR_NULL;
-    fr_result wrong = capi_take(pool, n, ids, &w);
+    fr_result wrong = capi_take_states(pool, n, ids, h, c, &w);
     if (wrong)
         return wrong;
     fr_slots_copy_in(pool->slots, w, n, h, c);

@@ -6,8 +6,6 @@
 slots.h has the states and who may use them; here arrays and ids are checked, and the GIL is
 released. Shapes as in core.pyx, with n streams in a call.
 A step allocates nothing but the result, and nothing at all with `out=`.
-
-`Request`, `gather` and `scatter` are for calls whose rows lie in arrays of their own: a batcher's.
 """
 
 cimport cython
@@ -16,7 +14,7 @@ from arrays cimport is_matrix, is_plain, refuse_out, typenum_of, unidirectional
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from engine cimport fr_run
-from libc.stdint cimport int64_t, uintptr_t
+from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 from signals cimport fr_signals, fr_watch_signals, is_watched, raised
@@ -26,7 +24,6 @@ from stack cimport (
 )
 
 import operator
-import sys
 
 import numpy as np
 
@@ -109,6 +106,8 @@ cdef extern from "capi_pool.h":
     fr_result capi_pool_set_state(
         fr_pool *, size_t, const int64_t *, const void *, const void *) noexcept nogil
     fr_result capi_pool_reset(fr_pool *, size_t, const int64_t *) noexcept nogil
+    void capi_give_back(fr_workspace *, size_t) noexcept nogil
+    bint capi_overlap(const void *, size_t, const void *, size_t) noexcept nogil
 
 
 cdef enum:
@@ -235,7 +234,8 @@ cdef class Pool:
         elif (not is_matrix(out, self.typenum, n, self.s.output_size)
               or not np.PyArray_ISWRITEABLE(out)):
             refuse_out(self.name, out, self.dtype, (n, self.s.output_size))
-        elif overlap(x, out):
+        elif capi_overlap(np.PyArray_DATA(x), np.PyArray_NBYTES(x),
+                          np.PyArray_DATA(out), np.PyArray_NBYTES(out)):
             x = x.copy()
         watched = is_watched(self.s, 1, n)
         y = np.empty_like(out) if watched else out
@@ -248,7 +248,7 @@ cdef class Pool:
         if n > 0:
             with nogil:
                 fr_stack_run(self.s, &run)
-        give_back(w, n)
+        capi_give_back(w, n)
         return out
 
     def run(self, ids, x, rows=None):
@@ -278,7 +278,7 @@ cdef class Pool:
         if steps > 0 and n > 0:
             run.scratch = fr_aligned_alloc(fr_stack_scratch_bytes(self.s, steps, n))
             if run.scratch == NULL:
-                give_back(w, n)
+                capi_give_back(w, n)
                 raise MemoryError(f"{self.name}: no memory for {steps} steps of {n} streams")
             if watched:
                 try:
@@ -289,7 +289,7 @@ cdef class Pool:
             with nogil:
                 fr_stack_run(self.s, &run)
                 free(run.scratch)
-        give_back(w, n)
+        capi_give_back(w, n)
         return y
 
     cdef int run_watched(self, fr_run *run, fr_workspace *w, size_t n) except -1:
@@ -301,7 +301,7 @@ cdef class Pool:
         cdef size_t i, bytes = fr_stack_state_reals(self.s) * self.s.item
         cdef char *before = <char *> malloc(n * bytes)
         if before == NULL:
-            give_back(w, n)
+            capi_give_back(w, n)
             raise MemoryError(f"{self.name}: no memory for the states of {n} streams")
         run.watch = fr_watch_signals(&signals)
         with nogil:
@@ -312,7 +312,7 @@ cdef class Pool:
                 for i in range(n):
                     memcpy(w.states[i], before + i * bytes, bytes)
             free(before)
-        give_back(w, n)
+        capi_give_back(w, n)
         return raised() if run.watch.ended else 0
 
     def get_state(self, ids):
@@ -325,7 +325,7 @@ cdef class Pool:
         w = self.take(ids, n)
         fr_slots_copy_out(self.pool, w, n, np.PyArray_DATA(h),
                           NULL if c is None else np.PyArray_DATA(c))
-        give_back(w, n)
+        capi_give_back(w, n)
         return h, c
 
     def set_state(self, ids, h, c):
@@ -346,7 +346,7 @@ cdef class Pool:
         w = self.take(ids, n)
         fr_slots_copy_in(self.pool, w, n, np.PyArray_DATA(h),
                          np.PyArray_DATA(c) if self.s.has_cell_state else NULL)
-        give_back(w, n)
+        capi_give_back(w, n)
 
     def reset(self, ids):
         """Let the streams `ids` begin anew."""
@@ -356,7 +356,7 @@ cdef class Pool:
         n = len(ids)
         w = self.take(ids, n)
         fr_slots_reset(self.pool, w, n)
-        give_back(w, n)
+        capi_give_back(w, n)
 
     cdef object as_int(self, object id):
         """An id as a Python int. This may run code of the caller's."""
@@ -396,7 +396,7 @@ cdef class Pool:
         return array.tolist()
 
     cdef fr_workspace *take(self, object ids, size_t n) except NULL:
-        """Claim the n streams `ids` for one call, all or none; it ends with give_back."""
+        """Claim the n streams `ids` for one call, all or none; it ends with capi_give_back."""
         cdef fr_workspace *w
         cdef fr_slots_result result
         cdef size_t bad = 0, room = fr_slots_capacity(self.pool), looked_at
@@ -482,132 +482,6 @@ cdef class Pool:
         return (self.s.num_layers, n, self.s.output_size if which == "h" else self.s.hidden_size)
 
 
-@cython.final
-cdef class Request:
-    """A call of a stream's own: frames to step through, or an action on the stream between frames.
-
-    What the answer needs is allocated with it, so that a step that was made cannot lack it.
-
-    Parameters
-    ----------
-    future : asyncio.Future
-    frames : array (steps, *frame)
-        C-contiguous, of the pool's dtype; (*frame) of one step. None for an action.
-    output : array (steps, *answer)
-        Likewise; filled up to `done`.
-    steps : int
-    since : float
-        When it was made, by `time.perf_counter`.
-    action : callable, optional
-    """
-
-    cdef readonly object future, frames, output, action
-    cdef readonly Py_ssize_t steps, done
-    cdef readonly double since
-
-    def __cinit__(self, future, frames, output, Py_ssize_t steps, double since, action=None):
-        self.future = future
-        self.frames = frames
-        self.output = output
-        self.steps = steps
-        self.since = since
-        self.action = action
-
-
-def least_steps(list requests not None):
-    """The least of what each of the requests, one or more, has left."""
-    cdef Py_ssize_t least = sys.maxsize
-    cdef Request r
-    for r in requests:
-        least = min(least, r.steps - r.done)
-    return least
-
-
-def gather(list requests not None, x, Py_ssize_t steps, bint rows_first):
-    """Copy the next `steps` frames of n requests to x (n, steps, *frame), else (steps, n, *frame).
-
-    Returns how many of them have a NaN.
-    """
-    cdef Py_ssize_t n = len(requests), row, t, found = 0
-    cdef size_t frame = frame_bytes(x, n * steps)
-    cdef char *to = <char *> np.PyArray_DATA(x)
-    cdef char *place
-    cdef int typenum = np.PyArray_TYPE(x)
-    cdef Request r
-    for row in range(n):  # not over the list, which another thread might make longer
-        r = requests[row]
-        check_rows(r.frames, r, steps, frame)
-        for t in range(steps):
-            place = to + frame * (row * steps + t if rows_first else t * n + row)
-            memcpy(place, <char *> np.PyArray_DATA(r.frames) + (r.done + t) * frame, frame)
-            if typenum == np.NPY_FLOAT:
-                found += has_nan(<const float *> place, frame // sizeof(float))
-            elif typenum == np.NPY_DOUBLE:
-                found += has_nan(<const double *> place, frame // sizeof(double))
-    return found
-
-
-def scatter(list requests not None, y, Py_ssize_t steps, bint rows_first):
-    """Copy y (n, steps, *answer), else (steps, n, *answer), to the outputs; they are done then."""
-    cdef Py_ssize_t n = len(requests), row, t
-    cdef size_t answer = frame_bytes(y, n * steps)
-    cdef char *start = <char *> np.PyArray_DATA(y)
-    cdef Request r
-    for row in range(n):
-        r = requests[row]
-        check_rows(r.output, r, steps, answer)
-        for t in range(steps):
-            memcpy(<char *> np.PyArray_DATA(r.output) + (r.done + t) * answer,
-                   start + answer * (row * steps + t if rows_first else t * n + row), answer)
-    for r in requests:
-        r.done += steps
-
-
-def waits(list requests not None, Py_ssize_t steps, double begin):
-    """How many milliseconds each that had its first `steps` at `begin` had waited, float64."""
-    cdef Request r
-    cdef Py_ssize_t rows = len(requests), row, n = 0
-    times = np.empty(rows)
-    cdef double *to = <double *> np.PyArray_DATA(times)
-    for row in range(rows):
-        r = requests[row]
-        if r.done == steps:
-            to[n] = 1e3 * (begin - r.since)
-            n += 1
-    return times[:n]
-
-
-cdef inline bint is_packed(object array) noexcept:
-    return np.PyArray_Check(array) and np.PyArray_ISCARRAY_RO(array)
-
-
-cdef size_t frame_bytes(object array, Py_ssize_t rows) except? 0:
-    if not is_packed(array) or rows < 1 or np.PyArray_NBYTES(array) % rows:
-        raise ValueError(f"expected a C-contiguous array of {rows} frames")
-    return np.PyArray_NBYTES(array) // rows
-
-
-cdef int check_rows(object array, Request r, Py_ssize_t steps, size_t bytes) except -1:
-    """Whether `array` has all frames of `r`, and `steps` of them left."""
-    if (not is_packed(array) or steps < 1 or r.steps - r.done < steps
-            or <size_t> np.PyArray_NBYTES(array) != r.steps * bytes):
-        raise ValueError(f"expected {r.steps} frames of {bytes} bytes, {r.done} of them done")
-    return 0
-
-
-ctypedef fused real:
-    float
-    double
-
-
-cdef inline bint has_nan(const real *x, size_t n) noexcept:
-    cdef size_t i
-    cdef int found = 0
-    for i in range(n):
-        found |= x[i] != x[i]
-    return found
-
-
 cdef bint is_read(object ids) except -1:
     """Whether reading them runs nobody's code: a plain int64 array, or a list or tuple of int."""
     if type(ids) is not list and type(ids) is not tuple:
@@ -616,18 +490,6 @@ cdef bint is_read(object ids) except -1:
         if type(id) is not int:
             return False
     return True
-
-
-cdef inline void give_back(fr_workspace *w, size_t n) noexcept:
-    fr_slots_release(w, n)
-    fr_slots_leave(w)
-
-
-cdef bint overlap(object x, object out) noexcept:
-    """Whether they share memory but are not the same: some rows would write what others read."""
-    cdef uintptr_t a = <uintptr_t> np.PyArray_DATA(x), a_end = a + np.PyArray_NBYTES(x)
-    cdef uintptr_t b = <uintptr_t> np.PyArray_DATA(out), b_end = b + np.PyArray_NBYTES(out)
-    return (a != b or a_end != b_end) and a < b_end and b < a_end
 
 
 cdef fr_pool *pool_of(object pool) except NULL:

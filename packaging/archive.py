@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 LIMIT = 2_000_000
-MODULES = ("core", "stepper", "pool", "product", "codes", "blas", "simd")
+MODULES = ("core", "stepper", "pool", "request", "product", "codes", "blas", "simd")
 DATA = ("py.typed", "demo/weights.pt", "demo/text.txt", "demo/reference.json", "plots/page.html")
 BELOW = ("__init__.pxd", "include/fastrnn.h")  # what others compile against
 SOURCES = (".c", ".h", ".pyx", ".pxd")

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastrnn._kernels.core import as_array
-from fastrnn._kernels.pool import Request
+from fastrnn._kernels.request import Request
 from fastrnn.errors import BusyError
 from fastrnn.serve.served import Pool
 

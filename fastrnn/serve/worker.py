@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastrnn._kernels.pool import Request, gather, least_steps, scatter, waits
+from fastrnn._kernels.request import Request, gather, least_steps, scatter, waits
 from fastrnn.serve.served import Pool
 from fastrnn.serve.session import Session
 from fastrnn.serve.stats import Stats
